@@ -1,0 +1,57 @@
+// Package container is the HOST side of the runtime: it creates, starts, signals, execs into, and deletes OCI
+// containers. conex-shim calls it in process and conex-runtime is its command line: one room, two doors.
+package container
+
+import (
+	"os"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/conex-containers/conex/linux/mount"
+)
+
+// Options say how Create makes a container.
+type Options struct {
+	ID     string
+	Root   string      // state directory of all containers (--root); the container's is Root/ID
+	Bundle string      // directory of config.json; relative root.path is below it
+	Spec   *specs.Spec // nil: read Bundle/config.json
+	// Rootfs, when set, is what root.path would show: mounted detached inside the container's mount namespace
+	// only, so that nothing of it is ever in the host's mount table.
+	Rootfs []mount.Mount
+	// NetNS, when set, is the network namespace to join, whatever the spec's path says.
+	NetNS *os.File
+	// Stdio are the process's descriptors 0, 1, 2; ignored with a terminal. nil means /dev/null.
+	Stdio [3]*os.File
+	// Terminal receives the pty master when process.terminal is true (the shim keeps it; the CLI sends it to
+	// --console-socket). It is called once, before Create returns.
+	Terminal      func(master *os.File) error
+	ExtraFiles    []*os.File // descriptors 3.. of the process (--preserve-fds)
+	NoPivot       bool
+	NoNewKeyring  bool
+	SystemdCgroup bool
+	PidFile       string
+}
+
+// Status is the OCI status of a container: creating, created, running, paused, stopped.
+type Status string
+
+// ExitStatus is how a process ended.
+type ExitStatus struct {
+	Code      int // 0-255; 128+n for signal n
+	At        time.Time
+	OOMKilled bool
+}
+
+// ExecOptions describe one more process in a running container.
+type ExecOptions struct {
+	ID           string // exec id, for messages
+	Process      *specs.Process
+	Stdio        [3]*os.File
+	Terminal     func(master *os.File) error
+	ExtraFiles   []*os.File
+	PidFile      string
+	IgnorePaused bool
+	Cgroup       string // sub-cgroup, relative
+}

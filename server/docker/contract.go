@@ -1,0 +1,115 @@
+// Package docker is the Docker Engine REST door: it decodes a request, calls the engine, encodes the answer.
+// One routes table (routes.go), one error-to-status table (status.go), old API versions in compat.go.
+package docker
+
+import (
+	"context"
+	"io"
+	"net"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
+	"github.com/moby/moby/api/types/image"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/api/types/registry"
+	"github.com/moby/moby/api/types/system"
+	"github.com/moby/moby/api/types/volume"
+
+	"github.com/conex-containers/conex/api/docker"
+)
+
+// Filters are a request's parsed filters: key -> set of values.
+type Filters = docker.Filters
+
+// Lifecycle changes containers.
+type Lifecycle interface {
+	ContainerCreate(ctx context.Context, name, platform string, req *container.CreateRequest) (container.CreateResponse, error)
+	ContainerStart(ctx context.Context, ref string) error
+	ContainerStop(ctx context.Context, ref, signal string, timeout *int) error
+	ContainerRestart(ctx context.Context, ref, signal string, timeout *int) error
+	ContainerKill(ctx context.Context, ref, signal string) error
+	ContainerRemove(ctx context.Context, ref string, force, volumes bool) error
+	ContainerPause(ctx context.Context, ref string) error
+	ContainerUnpause(ctx context.Context, ref string) error
+}
+
+// Changes are the rarer changes of containers.
+type Changes interface {
+	ContainerRename(ctx context.Context, ref, name string) error
+	ContainerUpdate(ctx context.Context, ref string, cfg *container.UpdateConfig) (container.UpdateResponse, error)
+	ContainersPrune(ctx context.Context, f Filters) (container.PruneReport, error)
+	// ContainerWait: the first channel closes once the wait is registered (headers may be flushed); the result
+	// function blocks.
+	ContainerWait(ctx context.Context, ref string, cond container.WaitCondition) (result func() container.WaitResponse, err error)
+}
+
+// Views look at containers.
+type Views interface {
+	ContainerList(ctx context.Context, o docker.ListOptions) ([]container.Summary, error)
+	ContainerInspect(ctx context.Context, ref string, size bool) (*container.InspectResponse, error)
+	ContainerTop(ctx context.Context, ref string, psArgs string) (container.TopResponse, error)
+	ContainerStats(ctx context.Context, ref string, oneShot bool) (func(context.Context) (container.StatsResponse, error), error)
+	ContainerLogs(ctx context.Context, ref string, o docker.LogsOptions) (lines docker.LogReader, tty bool, err error)
+}
+
+// Streams are the hijacked connections. The callee owns conn once hijack was called: before that it may fail with
+// an error that still becomes a status. hijack writes the 101 or 200 answer and returns the raw connection and what
+// was already read from it; tty tells which content type to announce.
+type Streams interface {
+	ContainerAttach(ctx context.Context, ref string, o docker.AttachOptions, hijack func(tty bool) (net.Conn, []byte, error)) error
+	ContainerResize(ctx context.Context, ref string, height, width uint16) error
+	ExecCreate(ctx context.Context, ref string, req *container.ExecCreateRequest) (id string, err error)
+	ExecStart(ctx context.Context, id string, req *container.ExecStartRequest, hijack func(tty bool) (net.Conn, []byte, error)) error
+	ExecResize(ctx context.Context, id string, height, width uint16) error
+	ExecInspect(ctx context.Context, id string) (container.ExecInspectResponse, error)
+}
+
+// Images are the image verbs. progress may be nil.
+type Images interface {
+	ImageList(ctx context.Context, f Filters, all, sharedSize, manifests bool) ([]image.Summary, error)
+	ImageInspect(ctx context.Context, ref string) (*image.InspectResponse, error)
+	ImageHistory(ctx context.Context, ref string) ([]image.HistoryResponseItem, error)
+	ImageTag(ctx context.Context, source, repo, tag string) error
+	ImageRemove(ctx context.Context, ref string, force, noPrune bool) ([]image.DeleteResponse, error)
+	ImagesPrune(ctx context.Context, f Filters) (image.PruneReport, error)
+}
+
+// Transfers move images in and out.
+type Transfers interface {
+	ImagePull(ctx context.Context, ref, platform string, auth registry.AuthConfig, progress docker.ProgressFunc) error
+	ImagePush(ctx context.Context, ref string, auth registry.AuthConfig, progress docker.ProgressFunc) error
+	ImageLoad(ctx context.Context, r io.Reader, quiet bool, progress docker.ProgressFunc) error
+	ImageSave(ctx context.Context, refs []string, w io.Writer) error
+	ImageImport(ctx context.Context, r io.Reader, repo, tag, message, platform string, changes []string, progress docker.ProgressFunc) error
+	RegistryLogin(ctx context.Context, auth registry.AuthConfig) (registry.AuthResponse, error)
+}
+
+// Networks are the network verbs.
+type Networks interface {
+	NetworkList(ctx context.Context, f Filters) ([]network.Summary, error)
+	NetworkInspect(ctx context.Context, ref string) (network.Inspect, error)
+	NetworkCreate(ctx context.Context, req network.CreateRequest) (network.CreateResponse, error)
+	NetworkRemove(ctx context.Context, ref string) error
+	NetworkConnect(ctx context.Context, ref string, req network.ConnectRequest) error
+	NetworkDisconnect(ctx context.Context, ref string, req network.DisconnectRequest) error
+	NetworksPrune(ctx context.Context, f Filters) (network.PruneReport, error)
+}
+
+// Volumes are the volume verbs.
+type Volumes interface {
+	VolumeList(ctx context.Context, f Filters) (volume.ListResponse, error)
+	VolumeInspect(ctx context.Context, name string) (volume.Volume, error)
+	VolumeCreate(ctx context.Context, req volume.CreateRequest) (volume.Volume, error)
+	VolumeRemove(ctx context.Context, name string, force bool) error
+	VolumesPrune(ctx context.Context, f Filters) (volume.PruneReport, error)
+}
+
+// System tells of the engine as a whole.
+type System interface {
+	Info(ctx context.Context) (system.Info, error)
+	Version(ctx context.Context) (system.VersionResponse, error)
+	DiskUsage(ctx context.Context, types []string, verbose bool) (system.DiskUsage, error)
+	// Events calls emit for the past ones between since and until and then for each new one until ctx ends.
+	Events(ctx context.Context, since, until time.Time, f Filters, emit func(events.Message) error) error
+}
