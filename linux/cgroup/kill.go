@@ -1,0 +1,81 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/opencontainers/cgroups"
+	"golang.org/x/sys/unix"
+
+	"github.com/conex-containers/conex/base/errdefs"
+)
+
+// killRounds bounds how often Kill lists and kills before it gives up on a group that forks faster.
+const killRounds = 64
+
+// Kill sends SIGKILL to every process of the group and of the groups below it. In v2 that is one write
+// (cgroup.kill); in v1 the group is frozen first, so that nothing forks in between.
+func (g *Group) Kill() error {
+	if dir := g.paths[""]; dir != "" {
+		err := os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0)
+		if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ENODEV) {
+			return fmt.Errorf("cgroup: kill: %w", err)
+		}
+		if len(g.paths) == 1 {
+			return nil
+		}
+	}
+	pids, err := g.Pids()
+	if err != nil || len(pids) == 0 {
+		return err
+	}
+	frozen := len(pids) > 1 && g.manager.Freeze(cgroups.Frozen) == nil
+	defer func() {
+		if frozen {
+			_ = g.manager.Freeze(cgroups.Thawed)
+		}
+	}()
+	for range killRounds {
+		pids, err := g.Pids()
+		if err != nil {
+			return err
+		}
+		alive := 0
+		for _, pid := range pids {
+			ok, err := g.killOne(pid)
+			if err != nil {
+				return err
+			}
+			if ok {
+				alive++
+			}
+		}
+		if alive == 0 || frozen {
+			return nil // a frozen group cannot have forked
+		}
+	}
+	return errdefs.Unavailable("cgroup: kill: the processes fork faster than they die")
+}
+
+// killOne kills one listed process through a pidfd, after a second look that the number still belongs to the group.
+func (g *Group) killOne(pid int) (bool, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return false, nil // gone
+	}
+	defer func() { _ = unix.Close(fd) }()
+	now, err := g.Pids()
+	if err != nil {
+		return false, err
+	}
+	if !slices.Contains(now, pid) {
+		return false, nil
+	}
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && err != unix.ESRCH {
+		return false, fmt.Errorf("cgroup: kill %d: %w", pid, err)
+	}
+	return true, nil
+}
