@@ -1,0 +1,135 @@
+package rig
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Registry is Debian's docker-registry on loopback, in the test's network namespace.
+type Registry struct {
+	Addr string // 127.0.0.1:port
+	dir  string
+	cmd  *exec.Cmd
+}
+
+var shared struct {
+	sync.Mutex
+	registry *Registry
+}
+
+// SharedRegistry starts the package's registry once and pushes busybox:latest, hello-world:latest and nginx:1.25.
+func SharedRegistry(t testing.TB) *Registry {
+	t.Helper()
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.registry != nil {
+		return shared.registry
+	}
+	r := NewRegistry(t)
+	busybox := Busybox(t)
+	hello := busybox.Clone()
+	hello.Config["Cmd"] = []string{"echo", "Hello from the registry!"}
+	r.Push(t, "busybox", "latest", busybox)
+	r.Push(t, "hello-world", "latest", hello)
+	r.Push(t, "nginx", "1.25", Nginx(t))
+	shared.registry = r
+	return r
+}
+
+func stopShared() {
+	if shared.registry != nil {
+		shared.registry.Stop()
+	}
+}
+
+// NewRegistry starts a registry with an empty store.
+func NewRegistry(t testing.TB) *Registry {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "conex-test-registry-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	_ = l.Close()
+	conf := fmt.Sprintf("version: 0.1\nlog: {level: error}\nstorage:\n  filesystem: {rootdirectory: %s/store}\n  delete: {enabled: true}\nhttp: {addr: %s}\n", dir, addr)
+	if err := os.WriteFile(dir+"/config.yml", []byte(conf), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := &Registry{Addr: addr, dir: dir, cmd: exec.Command("docker-registry", "serve", dir+"/config.yml")}
+	if err := r.cmd.Start(); err != nil {
+		t.Fatalf("%v: apt-get install docker-registry", err)
+	}
+	Eventually(t, 10*time.Second, "the registry answers", func() bool {
+		resp, err := http.Get("http://" + addr + "/v2/")
+		if err != nil {
+			return false
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+	return r
+}
+
+// Stop ends the registry and removes its store.
+func (r *Registry) Stop() {
+	_ = r.cmd.Process.Kill()
+	_ = r.cmd.Wait()
+	_ = os.RemoveAll(r.dir)
+}
+
+// Ref names a repository of the registry: "127.0.0.1:port/name".
+func (r *Registry) Ref(name string) string { return r.Addr + "/" + name }
+
+// Push uploads an image by the registry's own API.
+func (r *Registry) Push(t testing.TB, name, tag string, im *Image) {
+	t.Helper()
+	config, manifest := im.blobs()
+	for _, b := range append([][]byte{config}, im.Layers...) {
+		r.pushBlob(t, name, b)
+	}
+	r.do(t, http.MethodPut, "/v2/"+name+"/manifests/"+tag, "application/vnd.oci.image.manifest.v1+json", manifest, http.StatusCreated)
+}
+
+func (r *Registry) pushBlob(t testing.TB, name string, b []byte) {
+	t.Helper()
+	resp := r.do(t, http.MethodPost, "/v2/"+name+"/blobs/uploads/", "", nil, http.StatusAccepted)
+	loc := strings.TrimPrefix(resp.Header.Get("Location"), "http://"+r.Addr)
+	sep := "?"
+	if strings.Contains(loc, "?") {
+		sep = "&"
+	}
+	r.do(t, http.MethodPut, loc+sep+"digest="+Digest(b), "application/octet-stream", b, http.StatusCreated)
+}
+
+func (r *Registry) do(t testing.TB, method, path, contentType string, body []byte, want int) *http.Response {
+	t.Helper()
+	req, err := http.NewRequest(method, "http://"+r.Addr+path, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if b, _ := io.ReadAll(resp.Body); resp.StatusCode != want {
+		t.Fatalf("%s %s: %s: %s", method, path, resp.Status, b)
+	}
+	return resp
+}

@@ -1,0 +1,302 @@
+// Package rig is what the integration tests stand on: it runs the real binaries on roots of their own, inside a
+// network namespace that the test binary made for itself, with images made from Debian's packages and a local registry.
+// It shares no code with the product: it knows the binaries by their public doors alone.
+package rig
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// inside marks the second execution of the test binary, in its own network namespace.
+const inside = "CONEX_TEST_NETNS"
+
+// Main runs a package's tests in a network namespace of their own, so that bridges, firewall tables and ports of the
+// machine stay as they are. Call it from TestMain.
+func Main(m *testing.M) {
+	if os.Getenv(inside) != "" {
+		if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "rig: ip link set lo up: %v\n%s", err, out)
+			os.Exit(1)
+		}
+		code := m.Run()
+		stopShared()
+		os.Exit(code)
+	}
+	if os.Geteuid() != 0 {
+		fmt.Fprintln(os.Stderr, "rig: the integration tests run containers: run them as root")
+		os.Exit(1)
+	}
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Args[0] = os.Args[0]
+	cmd.Env = append(os.Environ(), inside+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Run(); err != nil {
+		os.Exit(max(1, cmd.ProcessState.ExitCode()))
+	}
+	os.Exit(0)
+}
+
+// Bin returns the path of one of our binaries, as `make` built it.
+func Bin(name string) string {
+	dir, err := filepath.Abs("../../bin")
+	if err != nil {
+		panic(err)
+	}
+	return filepath.Join(dir, name)
+}
+
+// Engine is one conexd on roots of its own.
+type Engine struct {
+	T        testing.TB
+	Dir      string // holds everything below
+	DataRoot string
+	ExecRoot string
+	Socket   string
+	LogFile  string
+	Flags    []string
+	cmd      *exec.Cmd
+	done     chan error
+}
+
+// Start runs conexd with the given extra flags and waits until it answers. At the end of the test every container,
+// network and volume is removed, the daemon is stopped, and both leak oracles must be clean.
+func Start(t testing.TB, flags ...string) *Engine {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "conex-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &Engine{T: t, Dir: dir, DataRoot: dir + "/data", ExecRoot: dir + "/run", Socket: dir + "/conex.sock", LogFile: dir + "/conexd.log", Flags: flags}
+	before := Snapshot(t, e.Dir)
+	t.Cleanup(func() {
+		e.removeAll()
+		e.AuditClean()
+		e.Stop()
+		e.AuditClean()
+		e.uninstall()
+		Settled(t, before, func() []string { return Snapshot(t, e.Dir) })
+		if t.Failed() {
+			b, _ := os.ReadFile(e.LogFile)
+			t.Logf("conexd.log:\n%s", tail(b, 12000))
+		}
+		if err := exec.Command("rm", "-rf", "--one-file-system", e.Dir).Run(); err != nil {
+			t.Errorf("remove %s: %v", e.Dir, err)
+		}
+	})
+	e.Run()
+	return e
+}
+
+func tail(b []byte, n int) []byte {
+	if len(b) > n {
+		b = b[len(b)-n:]
+	}
+	return b
+}
+
+// Run starts the daemon (again) and waits until its socket answers.
+func (e *Engine) Run() {
+	e.T.Helper()
+	log, err := os.OpenFile(e.LogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		e.T.Fatal(err)
+	}
+	defer func() { _ = log.Close() }()
+	args := append([]string{"--data-root", e.DataRoot, "--exec-root", e.ExecRoot, "-H", "unix://" + e.Socket,
+		"--pidfile", e.Dir + "/conexd.pid", "--config-file", e.Dir + "/daemon.json", "--insecure-registry", "127.0.0.0/8"}, e.Flags...)
+	if _, err := os.Stat(e.Dir + "/daemon.json"); err != nil {
+		if err := os.WriteFile(e.Dir+"/daemon.json", []byte("{}"), 0o644); err != nil {
+			e.T.Fatal(err)
+		}
+	}
+	e.cmd = exec.Command(Bin("conexd"), args...)
+	e.cmd.Stdout, e.cmd.Stderr = log, log
+	if err := e.cmd.Start(); err != nil {
+		e.T.Fatal(err)
+	}
+	done := make(chan error, 1)
+	cmd := e.cmd
+	go func() { done <- cmd.Wait() }()
+	e.done = done
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		c, err := net.Dial("unix", e.Socket)
+		if err == nil {
+			_ = c.Close()
+			return
+		}
+		select {
+		case err := <-done:
+			b, _ := os.ReadFile(e.LogFile)
+			e.T.Fatalf("conexd ended: %v\n%s", err, b)
+		default:
+		}
+		if time.Now().After(deadline) {
+			e.T.Fatalf("conexd does not answer at %s", e.Socket)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// Pid is the daemon's process id.
+func (e *Engine) Pid() int { return e.cmd.Process.Pid }
+
+// Kill9 ends the daemon as a crash would.
+func (e *Engine) Kill9() {
+	e.T.Helper()
+	if err := e.cmd.Process.Kill(); err != nil {
+		e.T.Fatal(err)
+	}
+	<-e.done
+	e.cmd = nil
+}
+
+// Stop asks the daemon to end; containers go on.
+func (e *Engine) Stop() {
+	e.T.Helper()
+	if e.cmd == nil {
+		return
+	}
+	_ = e.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case err := <-e.done:
+		if err != nil {
+			e.T.Errorf("conexd: exit after SIGTERM: %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		e.T.Errorf("conexd does not end after SIGTERM")
+		_ = e.cmd.Process.Kill()
+		<-e.done
+	}
+	e.cmd = nil
+}
+
+func (e *Engine) removeAll() {
+	if e.cmd == nil {
+		e.Run()
+	}
+	if ids := strings.Fields(e.Docker("ps", "-aq").Out); len(ids) > 0 {
+		e.Docker(append([]string{"rm", "-f", "-v"}, ids...)...).OK()
+	}
+	e.Docker("network", "prune", "-f").OK()
+	e.Docker("volume", "prune", "-af").OK()
+}
+
+// AuditClean demands that the product's own oracle finds nothing.
+func (e *Engine) AuditClean() {
+	e.T.Helper()
+	var r *Result
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		r = e.Exec(nil, Bin("conexd"), "debug", "audit", "--data-root", e.DataRoot, "--exec-root", e.ExecRoot)
+		if r.Code == 0 || time.Now().After(deadline) {
+			break
+		}
+	}
+	if r.Code != 0 {
+		e.T.Errorf("conexd debug audit: exit %d\n%s%s", r.Code, r.Out, r.Err)
+	}
+}
+
+// uninstall takes away what a stopped daemon leaves on purpose: its bridge and its firewall table.
+func (e *Engine) uninstall() {
+	e.T.Helper()
+	e.Exec(nil, Bin("conexd"), "debug", "uninstall", "--data-root", e.DataRoot, "--exec-root", e.ExecRoot).OK()
+}
+
+// Result is what a command did.
+type Result struct {
+	T    testing.TB
+	Line string
+	Out  string
+	Err  string
+	Code int
+}
+
+// OK demands exit status 0.
+func (r *Result) OK() *Result {
+	r.T.Helper()
+	return r.Exits(0)
+}
+
+// Exits demands the exit status.
+func (r *Result) Exits(code int) *Result {
+	r.T.Helper()
+	if r.Code != code {
+		r.T.Fatalf("%s: exit %d, want %d\nstdout: %s\nstderr: %s", r.Line, r.Code, code, r.Out, r.Err)
+	}
+	return r
+}
+
+// Says demands a text in what the command printed, on either stream.
+func (r *Result) Says(text string) *Result {
+	r.T.Helper()
+	if !strings.Contains(r.Out+r.Err, text) {
+		r.T.Fatalf("%s: does not say %q\nstdout: %s\nstderr: %s", r.Line, text, r.Out, r.Err)
+	}
+	return r
+}
+
+// Trim is the command's standard output without the space around it.
+func (r *Result) Trim() string { return strings.TrimSpace(r.Out) }
+
+// Exec runs a command to its end, bounded by two minutes.
+func (e *Engine) Exec(stdin []byte, argv ...string) *Result {
+	e.T.Helper()
+	return Exec(e.T, []string{"DOCKER_HOST=unix://" + e.Socket, "CONEX_HOST=unix://" + e.Socket}, stdin, argv...)
+}
+
+// Exec runs a command to its end, bounded by two minutes, with env added to the environment.
+func Exec(t testing.TB, env []string, stdin []byte, argv ...string) *Result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), env...)
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	if stdin != nil {
+		cmd.Stdin = bytes.NewReader(stdin)
+	}
+	err := cmd.Run()
+	if cmd.ProcessState == nil {
+		t.Fatalf("%v: %v", argv, err)
+	}
+	code := cmd.ProcessState.ExitCode()
+	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		code = 128 + int(ws.Signal())
+	}
+	return &Result{T: t, Line: strings.Join(argv, " "), Out: out.String(), Err: errOut.String(), Code: code}
+}
+
+// Docker runs the real docker CLI against the engine.
+func (e *Engine) Docker(args ...string) *Result {
+	e.T.Helper()
+	return e.Exec(nil, append([]string{"docker"}, args...)...)
+}
+
+// Conex runs our CLI against the engine.
+func (e *Engine) Conex(args ...string) *Result {
+	e.T.Helper()
+	return e.Exec(nil, append([]string{Bin("conex")}, args...)...)
+}
+
+// Eventually waits until check is true, at most for the given time.
+func Eventually(t testing.TB, bound time.Duration, what string, check func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(bound); !check(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", bound, what)
+		}
+	}
+}
