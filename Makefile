@@ -1,0 +1,52 @@
+# Conex. `make run` is the main job, `make test` passes every test; both set up what they need.
+
+export CGO_ENABLED := 0
+GO      ?= go
+PREFIX  ?= /usr/local
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+BINARIES := conex conexd conex-shim conex-runtime
+
+.PHONY: all build hello run test check fuzz bench crash install uninstall clean generate
+
+all: build
+
+build: hello
+	@mkdir -p bin
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(addprefix ./cmd/,$(BINARIES))
+
+# The embedded image is built from our own source: one static program in a layer.
+hello:
+	$(GO) generate ./manager/image/hello
+
+# The first command of the README: build, start the engine if none answers, run a container.
+run: build
+	bin/conex run --rm hello
+
+# The second: all tests, on a fresh machine, as root.
+test: build
+	test/setup
+	$(GO) test -timeout 10m ./api/... ./base/... ./cli/... ./client/... ./daemon/... ./engine/... ./linux/... ./manager/... ./network/... ./runtime/... ./server/... ./shim/... ./test/house/...
+	$(GO) test -timeout 40m -count=1 -p 1 ./test/integration/... ./test/conformance/... ./test/security/... ./test/crash/...
+
+check:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run gofmt -w'; exit 1; }
+	$(GO) vet ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 ./...
+	$(GO) run github.com/kisielk/errcheck@v1.30.0 -ignoretests ./...
+
+# Side by side with Debian's dockerd, containerd and podman; nothing else should run meanwhile.
+bench: build
+	test/setup bench
+	$(GO) test -timeout 60m -count=1 -v ./test/bench -run TestSideBySide -bench-peers
+
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 0755 $(addprefix bin/,$(BINARIES)) $(DESTDIR)$(PREFIX)/bin/
+	install -m 0644 packaging/*.service packaging/*.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/
+
+uninstall:
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(BINARIES))
+
+clean:
+	rm -rf bin
