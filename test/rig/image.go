@@ -153,6 +153,17 @@ func (im *Image) AddLayer(t testing.TB, layer []byte) {
 	im.Layers = append(im.Layers, z.Bytes())
 }
 
+// AddFile puts a layer with one file on top of the image.
+func (im *Image) AddFile(t testing.TB, name string, body []byte) {
+	t.Helper()
+	tr := newTree(t)
+	tr.file(name, 0o644, body)
+	if err := tr.tw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	im.AddLayer(t, tr.buf.Bytes())
+}
+
 // Clone returns a copy whose config and layers can be changed.
 func (im *Image) Clone() *Image {
 	c := &Image{Layers: append([][]byte(nil), im.Layers...), Diffs: append([]string(nil), im.Diffs...), Config: map[string]any{}}

@@ -73,11 +73,20 @@ type Engine struct {
 // network and volume is removed, the daemon is stopped, and both leak oracles must be clean.
 func Start(t testing.TB, flags ...string) *Engine {
 	t.Helper()
+	return StartAt(t, "", flags...)
+}
+
+// StartAt is Start with a data root elsewhere.
+func StartAt(t testing.TB, dataRoot string, flags ...string) *Engine {
+	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "conex-test-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	e := &Engine{T: t, Dir: dir, DataRoot: dir + "/data", ExecRoot: dir + "/run", Socket: dir + "/conex.sock", LogFile: dir + "/conexd.log", Flags: flags}
+	if dataRoot != "" {
+		e.DataRoot = dataRoot
+	}
 	before := Snapshot(t, e.Dir)
 	t.Cleanup(func() {
 		e.removeAll()
