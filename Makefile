@@ -38,7 +38,7 @@ check:
 # Side by side with Debian's dockerd, containerd and podman; nothing else should run meanwhile.
 bench: build
 	test/setup bench
-	$(GO) test -timeout 60m -count=1 -v ./test/bench -run TestSideBySide -bench-peers
+	$(GO) run ./test/bench
 
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system
