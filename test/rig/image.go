@@ -217,6 +217,28 @@ func (im *Image) Archive(t testing.TB, w io.Writer, tag string) {
 	}
 }
 
+// Layer returns the first layer as an uncompressed tar.
+func (im *Image) Layer(t testing.TB) []byte {
+	t.Helper()
+	zr, err := gzip.NewReader(bytes.NewReader(im.Layers[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(zr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// ArchiveBytes is Archive in memory.
+func (im *Image) ArchiveBytes(t testing.TB, tag string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	im.Archive(t, &b, tag)
+	return b.Bytes()
+}
+
 const (
 	passwd = "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\nwww-data:x:33:33:www-data:/var/www:/bin/false\nalice:x:1000:1000:Alice:/home/alice:/bin/sh\n"
 	group  = "root:x:0:\ndaemon:x:1:\nwww-data:x:33:\nalice:x:1000:\nstaff:x:50:alice\n"
