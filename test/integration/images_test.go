@@ -11,50 +11,48 @@ import (
 
 func TestImages(t *testing.T) {
 	e, ref := start(t)
-	for name, cli := range clis(e) {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			cli("pull", ref("busybox")).OK().Says("Downloaded newer image for " + ref("busybox") + ":latest").Says("Digest: sha256:")
-			cli("pull", ref("busybox")).OK().Says("Image is up to date")
-			cli("images").OK().Says(ref("busybox")).Says("latest")
-			cli("image", "inspect", ref("busybox")).OK().Says("sha256:").Says(`"Architecture": "amd64"`)
-			cli("history", ref("busybox")).OK()
-			cli("tag", ref("busybox"), "box:mine").OK()
-			cli("run", "--rm", "box:mine", "echo", "tagged").OK().Says("tagged")
-			id := cli("images", "-q", "--no-trunc", "box:mine").OK().Trim()
-			cli("run", "--rm", id, "true").OK()
-			cli("run", "--rm", strings.TrimPrefix(id, "sha256:")[:12], "true").OK()
-			cli("tag", "box:mine", ref("pushed/"+name)+":v1").OK()
-			cli("push", ref("pushed/"+name)+":v1").OK().Says("digest: sha256:")
-			cli("save", "-o", dir+"/box.tar", "box:mine").OK()
-			rig.Exec(t, nil, nil, "skopeo", "inspect", "docker-archive:"+dir+"/box.tar").OK().Says("amd64")
-			rig.Exec(t, nil, nil, "skopeo", "inspect", "oci-archive:"+dir+"/box.tar").OK().Says("amd64")
-			cli("run", "-d", "--name", "u"+name, "box:mine", "sleep", "1000").OK()
-			cli("rmi", ref("pushed/"+name)+":v1").OK().Says("Untagged")
-			cli("rmi", ref("busybox")).OK().Says("Untagged")
-			cli("rmi", "box:mine").Exits(1).Says("is using its referenced image")
-			cli("rm", "-f", "u"+name).OK()
-			cli("rmi", "box:mine").OK().Says("Deleted: sha256:")
-			cli("run", "--rm", ref("pushed/"+name)+":v1", "echo", "pulled").OK().Says("Unable to find image").Says("pulled")
-			cli("load", "-i", dir+"/box.tar").OK().Says("Loaded image: box:mine")
-			cli("run", "--rm", "box:mine", "true").OK()
-			var archive bytes.Buffer
-			rig.Busybox(t).Archive(t, &archive, "classic:1")
-			if err := os.WriteFile(dir+"/classic.tar", archive.Bytes(), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			cli("load", "-i", dir+"/classic.tar").OK().Says("Loaded image: classic:1")
-			cli("run", "--rm", "classic:1", "echo", "classic").OK().Says("classic")
-			rig.Exec(t, nil, nil, "tar", "-C", "/bin", "-cf", dir+"/fs.tar", "busybox").OK()
-			cli("import", dir+"/fs.tar", "bare:1").OK().Says("sha256:")
-			cli("run", "--rm", "bare:1", "/busybox", "echo", "imported").OK().Says("imported")
-			cli("image", "prune", "-f").OK()
-			cli("rmi", "-f", "box:mine", "classic:1", "bare:1", ref("pushed/"+name)+":v1").OK()
-			if out := cli("images", "-q").OK().Out; out != "" {
-				t.Errorf("images left: %s", out)
-			}
-		})
-	}
+	each(t, e, func(t *testing.T, e *rig.Engine, name string, cli command) {
+		dir := t.TempDir()
+		cli("pull", ref("busybox")).OK().Says("Downloaded newer image for " + ref("busybox") + ":latest").Says("Digest: sha256:")
+		cli("pull", ref("busybox")).OK().Says("Image is up to date")
+		cli("images").OK().Says(ref("busybox")).Says("latest")
+		cli("image", "inspect", ref("busybox")).OK().Says("sha256:").Says(`"Architecture": "amd64"`)
+		cli("history", ref("busybox")).OK()
+		cli("tag", ref("busybox"), "box:mine").OK()
+		cli("run", "--rm", "box:mine", "echo", "tagged").OK().Says("tagged")
+		id := cli("images", "-q", "--no-trunc", "box:mine").OK().Trim()
+		cli("run", "--rm", id, "true").OK()
+		cli("run", "--rm", strings.TrimPrefix(id, "sha256:")[:12], "true").OK()
+		cli("tag", "box:mine", ref("pushed/"+name)+":v1").OK()
+		cli("push", ref("pushed/"+name)+":v1").OK().Says("digest: sha256:")
+		cli("save", "-o", dir+"/box.tar", "box:mine").OK()
+		rig.Exec(t, nil, nil, "skopeo", "inspect", "docker-archive:"+dir+"/box.tar").OK().Says("amd64")
+		rig.Exec(t, nil, nil, "skopeo", "inspect", "oci-archive:"+dir+"/box.tar").OK().Says("amd64")
+		cli("run", "-d", "--name", "u"+name, "box:mine", "sleep", "1000").OK()
+		cli("rmi", ref("pushed/"+name)+":v1").OK().Says("Untagged")
+		cli("rmi", ref("busybox")).OK().Says("Untagged")
+		cli("rmi", "box:mine").Exits(1).Says("is using its referenced image")
+		cli("rm", "-f", "u"+name).OK()
+		cli("rmi", "box:mine").OK().Says("Deleted: sha256:")
+		cli("run", "--rm", ref("pushed/"+name)+":v1", "echo", "pulled").OK().Says("Unable to find image").Says("pulled")
+		cli("load", "-i", dir+"/box.tar").OK().Says("Loaded image: box:mine")
+		cli("run", "--rm", "box:mine", "true").OK()
+		var archive bytes.Buffer
+		rig.Busybox(t).Archive(t, &archive, "classic:1")
+		if err := os.WriteFile(dir+"/classic.tar", archive.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		cli("load", "-i", dir+"/classic.tar").OK().Says("Loaded image: classic:1")
+		cli("run", "--rm", "classic:1", "echo", "classic").OK().Says("classic")
+		rig.Exec(t, nil, nil, "tar", "-C", "/bin", "-cf", dir+"/fs.tar", "busybox").OK()
+		cli("import", dir+"/fs.tar", "bare:1").OK().Says("sha256:")
+		cli("run", "--rm", "bare:1", "/busybox", "echo", "imported").OK().Says("imported")
+		cli("image", "prune", "-f").OK()
+		cli("rmi", "-f", "box:mine", "classic:1", "bare:1", ref("pushed/"+name)+":v1").OK()
+		if out := cli("images", "-q").OK().Out; out != "" {
+			t.Errorf("images left: %s", out)
+		}
+	})
 }
 
 // The content store is an OCI image layout that other tools read.

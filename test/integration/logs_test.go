@@ -13,37 +13,35 @@ import (
 func TestLogs(t *testing.T) {
 	e, busybox := withBusybox(t)
 	e.Docker("run", "--name", "l", busybox, "sh", "-c", "echo one; sleep 1.2; echo two >&2; sleep 1.2; echo three").OK()
-	for name, cli := range clis(e) {
-		t.Run(name, func(t *testing.T) {
-			r := cli("logs", "l").OK()
-			if r.Out != "one\nthree\n" || r.Err != "two\n" {
-				t.Errorf("stdout %q, stderr %q", r.Out, r.Err)
-			}
-			if r := cli("logs", "--tail", "1", "l").OK(); r.Out != "three\n" || r.Err != "" {
-				t.Errorf("tail: %q %q", r.Out, r.Err)
-			}
-			lines := strings.Split(strings.TrimSpace(cli("logs", "--timestamps", "l").OK().Out), "\n")
-			if len(lines) != 2 {
-				t.Fatalf("timestamps: %q", lines)
-			}
-			stamp, _, _ := strings.Cut(lines[1], " ")
-			at, err := time.Parse(time.RFC3339Nano, stamp)
-			if err != nil {
-				t.Fatal(err)
-			}
-			between := at.Add(-600 * time.Millisecond).Format(time.RFC3339Nano)
-			if r := cli("logs", "--since", between, "l").OK(); r.Out != "three\n" || r.Err != "" {
-				t.Errorf("since: %q %q", r.Out, r.Err)
-			}
-			if r := cli("logs", "--until", between, "l").OK(); r.Out != "one\n" || r.Err != "two\n" {
-				t.Errorf("until: %q %q", r.Out, r.Err)
-			}
-			cli("run", "-d", "--name", "f"+name, busybox, "sh", "-c", "for i in 1 2 3; do echo line $i; sleep 0.3; done").OK()
-			if r := cli("logs", "-f", "f"+name).OK(); r.Out != "line 1\nline 2\nline 3\n" {
-				t.Errorf("follow: %q", r.Out)
-			}
-		})
-	}
+	each(t, e, func(t *testing.T, e *rig.Engine, name string, cli command) {
+		r := cli("logs", "l").OK()
+		if r.Out != "one\nthree\n" || r.Err != "two\n" {
+			t.Errorf("stdout %q, stderr %q", r.Out, r.Err)
+		}
+		if r := cli("logs", "--tail", "1", "l").OK(); r.Out != "three\n" || r.Err != "" {
+			t.Errorf("tail: %q %q", r.Out, r.Err)
+		}
+		lines := strings.Split(strings.TrimSpace(cli("logs", "--timestamps", "l").OK().Out), "\n")
+		if len(lines) != 2 {
+			t.Fatalf("timestamps: %q", lines)
+		}
+		stamp, _, _ := strings.Cut(lines[1], " ")
+		at, err := time.Parse(time.RFC3339Nano, stamp)
+		if err != nil {
+			t.Fatal(err)
+		}
+		between := at.Add(-600 * time.Millisecond).Format(time.RFC3339Nano)
+		if r := cli("logs", "--since", between, "l").OK(); r.Out != "three\n" || r.Err != "" {
+			t.Errorf("since: %q %q", r.Out, r.Err)
+		}
+		if r := cli("logs", "--until", between, "l").OK(); r.Out != "one\n" || r.Err != "two\n" {
+			t.Errorf("until: %q %q", r.Out, r.Err)
+		}
+		cli("run", "-d", "--name", "f"+name, busybox, "sh", "-c", "for i in 1 2 3; do echo line $i; sleep 0.3; done").OK()
+		if r := cli("logs", "-f", "f"+name).OK(); r.Out != "line 1\nline 2\nline 3\n" {
+			t.Errorf("follow: %q", r.Out)
+		}
+	})
 }
 
 // Logs are bounded by default, and by what is asked for.

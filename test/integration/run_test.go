@@ -10,49 +10,54 @@ import (
 	"github.com/conex-containers/conex/test/rig"
 )
 
-// clis are the two command lines that must behave alike.
-func clis(e *rig.Engine) map[string]func(...string) *rig.Result {
-	return map[string]func(...string) *rig.Result{"docker": e.Docker, "conex": e.Conex}
+// command is a command line bound to a test and an engine.
+type command func(...string) *rig.Result
+
+// each runs a test with both command lines, which must behave alike.
+func each(t *testing.T, e *rig.Engine, test func(t *testing.T, e *rig.Engine, name string, cli command)) {
+	t.Helper()
+	for _, name := range []string{"docker", "conex"} {
+		t.Run(name, func(t *testing.T) {
+			e := e.For(t)
+			test(t, e, name, map[string]command{"docker": e.Docker, "conex": e.Conex}[name])
+		})
+	}
 }
 
 func TestExitCodes(t *testing.T) {
 	e, busybox := withBusybox(t)
-	for name, cli := range clis(e) {
-		t.Run(name, func(t *testing.T) {
-			cli("run", "--rm", busybox, "true").Exits(0)
-			cli("run", "--rm", busybox, "sh", "-c", "exit 7").Exits(7)
-			cli("run", "--rm", "--no-such-flag", busybox).Exits(125)
-			cli("run", "--rm", "-v", "relative/../:bad::x", busybox).Exits(125)
-			cli("run", "--rm", busybox, "/etc/passwd").Exits(126)
-			cli("run", "--rm", busybox, "no-such-program").Exits(127).Says("executable file not found")
-			cli("run", "--rm", busybox, "sh", "-c", "kill -9 $$").Exits(137)
-			cli("run", "-d", "--name", "t"+name, busybox, "sh", "-c", "trap 'exit 143' TERM; while :; do sleep 0.1; done").OK()
-			cli("stop", "t"+name).OK()
-			if code := cli("wait", "t"+name).OK().Trim(); code != "143" {
-				t.Errorf("wait: %s", code)
-			}
-			cli("run", "-d", "--name", "k"+name, busybox, "sleep", "1000").OK()
-			cli("kill", "k"+name).OK()
-			if code := cli("wait", "k"+name).OK().Trim(); code != "137" {
-				t.Errorf("wait after kill: %s", code)
-			}
-		})
-	}
+	each(t, e, func(t *testing.T, e *rig.Engine, name string, cli command) {
+		cli("run", "--rm", busybox, "true").Exits(0)
+		cli("run", "--rm", busybox, "sh", "-c", "exit 7").Exits(7)
+		cli("run", "--rm", "--no-such-flag", busybox).Exits(125)
+		cli("run", "--rm", "-v", "relative/../:bad::x", busybox).Exits(125)
+		cli("run", "--rm", busybox, "/etc/passwd").Exits(126)
+		cli("run", "--rm", busybox, "no-such-program").Exits(127).Says("executable file not found")
+		cli("run", "--rm", busybox, "sh", "-c", "sh -c 'kill -9 $$'").Exits(137) // an init cannot kill itself
+		cli("run", "-d", "--name", "t"+name, busybox, "sh", "-c", "trap 'exit 143' TERM; while :; do sleep 0.1; done").OK()
+		cli("stop", "t"+name).OK()
+		if code := cli("wait", "t"+name).OK().Trim(); code != "143" {
+			t.Errorf("wait: %s", code)
+		}
+		cli("run", "-d", "--name", "k"+name, busybox, "sleep", "1000").OK()
+		cli("kill", "k"+name).OK()
+		if code := cli("wait", "k"+name).OK().Trim(); code != "137" {
+			t.Errorf("wait after kill: %s", code)
+		}
+	})
 }
 
 func TestOutputIsWhole(t *testing.T) {
 	e, busybox := withBusybox(t)
-	for name, cli := range clis(e) {
-		t.Run(name, func(t *testing.T) {
-			r := cli("run", "--rm", busybox, "sh", "-c", "echo out; echo err >&2")
-			if r.Out != "out\n" || r.Err != "err\n" {
-				t.Errorf("stdout %q, stderr %q", r.Out, r.Err)
-			}
-			if n := len(cli("run", "--rm", busybox, "sh", "-c", "head -c 8388608 /dev/zero").OK().Out); n != 8<<20 {
-				t.Errorf("%d bytes of 8 MiB came out", n)
-			}
-		})
-	}
+	each(t, e, func(t *testing.T, e *rig.Engine, name string, cli command) {
+		r := cli("run", "--rm", busybox, "sh", "-c", "echo out; echo err >&2")
+		if r.Out != "out\n" || r.Err != "err\n" {
+			t.Errorf("stdout %q, stderr %q", r.Out, r.Err)
+		}
+		if n := len(cli("run", "--rm", busybox, "sh", "-c", "head -c 8388608 /dev/zero").OK().Out); n != 8<<20 {
+			t.Errorf("%d bytes of 8 MiB came out", n)
+		}
+	})
 	if out := e.Exec([]byte("one\ntwo\n"), "docker", "run", "--rm", "-i", busybox, "wc", "-l").OK().Trim(); out != "2" {
 		t.Errorf("wc -l of two lines: %s", out)
 	}
@@ -105,41 +110,39 @@ func TestLimits(t *testing.T) {
 
 func TestFlags(t *testing.T) {
 	e, busybox := withBusybox(t)
-	for name, cli := range clis(e) {
-		t.Run(name, func(t *testing.T) {
-			run := func(args ...string) *rig.Result {
-				t.Helper()
-				return cli(append([]string{"run", "--rm"}, args...)...)
-			}
-			run("--read-only", busybox, "touch", "/x").Exits(1).Says("Read-only file system")
-			run("--cap-drop", "ALL", busybox, "grep", "CapEff", "/proc/self/status").OK().Says("0000000000000000")
-			run("--cap-add", "SYS_TIME", busybox, "grep", "CapEff", "/proc/self/status").OK().Says("00000000aa0425fb")
-			run("-u", "1000:1000", busybox, "id").OK().Says("uid=1000(alice) gid=1000(alice)")
-			run("-u", "alice", busybox, "id").OK().Says("groups=1000(alice),50(staff)")
-			run("-u", "nobody-here", busybox, "id").Exits(125).Says("unable to find user nobody-here")
-			run("--tmpfs", "/scratch:size=1m", busybox, "sh", "-c", "grep ' /scratch tmpfs' /proc/mounts && touch /scratch/x").OK().Says("size=1024k")
-			run("--hostname", "ship", busybox, "hostname").OK().Says("ship")
-			run("--add-host", "db:10.1.2.3", busybox, "cat", "/etc/hosts").OK().Says("10.1.2.3\tdb")
-			run("--ulimit", "nofile=100:200", busybox, "sh", "-c", "ulimit -n; ulimit -Hn").OK().Says("100\n200")
-			run("--sysctl", "net.ipv4.ip_unprivileged_port_start=7", busybox, "cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start").OK().Says("7")
-			run("--device", "/dev/loop-control:/dev/lc", busybox, "sh", "-c", "test -c /dev/lc").OK()
-			run("--init", busybox, "sh", "-c", "cat /proc/1/cmdline | tr '\\0' ' '").OK().Says("init")
-			run("-w", "/made/for/me", busybox, "pwd").OK().Says("/made/for/me")
-			run("-e", "A=1", "-e", "B=two words", busybox, "sh", "-c", "echo $A-$B").OK().Says("1-two words")
-			run("--entrypoint", "echo", busybox, "hi").OK().Says("hi")
-			run("--network", "none", busybox, "ls", "/sys/class/net").OK().Says("lo")
-			run("--network", "host", busybox, "ls", "/sys/class/net").OK().Says("conex")
-			run("--privileged", busybox, "sh", "-c", "mkdir /m && mount -t tmpfs t /m").OK()
-			run("--security-opt", "no-new-privileges", busybox, "grep", "NoNewPrivs", "/proc/self/status").OK().Says("1")
-			run("--security-opt", "seccomp=unconfined", busybox, "grep", "Seccomp:", "/proc/self/status").OK().Says("0")
-			run("--shm-size", "8m", busybox, "df", "/dev/shm").OK().Says("8192")
-			run("--pid", "host", busybox, "sh", "-c", "ls -d /proc/[0-9]* | wc -l").OK()
-			run("--oom-score-adj", "500", busybox, "cat", "/proc/self/oom_score_adj").OK().Says("500")
-			run("--cgroupns", "private", busybox, "cat", "/proc/self/cgroup").OK().Says(":/\n")
-			run("--group-add", "77", busybox, "id").OK().Says("77")
-			run("--label", "a=b", "--name", "named", busybox, "true").OK()
-		})
-	}
+	each(t, e, func(t *testing.T, e *rig.Engine, name string, cli command) {
+		run := func(args ...string) *rig.Result {
+			t.Helper()
+			return cli(append([]string{"run", "--rm"}, args...)...)
+		}
+		run("--read-only", busybox, "touch", "/x").Exits(1).Says("Read-only file system")
+		run("--cap-drop", "ALL", busybox, "grep", "CapEff", "/proc/self/status").OK().Says("0000000000000000")
+		run("--cap-add", "SYS_TIME", busybox, "grep", "CapEff", "/proc/self/status").OK().Says("00000000aa0425fb")
+		run("-u", "1000:1000", busybox, "id").OK().Says("uid=1000(alice) gid=1000(alice)")
+		run("-u", "alice", busybox, "id").OK().Says("groups=1000(alice),50(staff)")
+		run("-u", "nobody-here", busybox, "id").Exits(125).Says("unable to find user nobody-here")
+		run("--tmpfs", "/scratch:size=1m", busybox, "sh", "-c", "grep ' /scratch tmpfs' /proc/mounts && touch /scratch/x").OK().Says("size=1024k")
+		run("--hostname", "ship", busybox, "hostname").OK().Says("ship")
+		run("--add-host", "db:10.1.2.3", busybox, "cat", "/etc/hosts").OK().Says("10.1.2.3\tdb")
+		run("--ulimit", "nofile=100:200", busybox, "sh", "-c", "ulimit -n; ulimit -Hn").OK().Says("100\n200")
+		run("--sysctl", "net.ipv4.ip_unprivileged_port_start=7", busybox, "cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start").OK().Says("7")
+		run("--device", "/dev/loop-control:/dev/lc", busybox, "sh", "-c", "test -c /dev/lc").OK()
+		run("--init", busybox, "sh", "-c", "cat /proc/1/cmdline | tr '\\0' ' '").OK().Says("init")
+		run("-w", "/made/for/me", busybox, "pwd").OK().Says("/made/for/me")
+		run("-e", "A=1", "-e", "B=two words", busybox, "sh", "-c", "echo $A-$B").OK().Says("1-two words")
+		run("--entrypoint", "echo", busybox, "hi").OK().Says("hi")
+		run("--network", "none", busybox, "ls", "/sys/class/net").OK().Says("lo")
+		run("--network", "host", busybox, "ls", "/sys/class/net").OK().Says("conex")
+		run("--privileged", busybox, "sh", "-c", "mkdir /m && mount -t tmpfs t /m").OK()
+		run("--security-opt", "no-new-privileges", busybox, "grep", "NoNewPrivs", "/proc/self/status").OK().Says("1")
+		run("--security-opt", "seccomp=unconfined", busybox, "grep", "Seccomp:", "/proc/self/status").OK().Says("0")
+		run("--shm-size", "8m", busybox, "df", "/dev/shm").OK().Says("8192")
+		run("--pid", "host", busybox, "sh", "-c", "ls -d /proc/[0-9]* | wc -l").OK()
+		run("--oom-score-adj", "500", busybox, "cat", "/proc/self/oom_score_adj").OK().Says("500")
+		run("--cgroupns", "private", busybox, "cat", "/proc/self/cgroup").OK().Says(":/\n")
+		run("--group-add", "77", busybox, "id").OK().Says("77")
+		run("--label", "a=b", "--name", "named", busybox, "true").OK()
+	})
 }
 
 func TestRestartPolicy(t *testing.T) {
@@ -155,38 +158,36 @@ func TestRestartPolicy(t *testing.T) {
 
 func TestContainerVerbs(t *testing.T) {
 	e, busybox := withBusybox(t)
-	for name, cli := range clis(e) {
-		t.Run(name, func(t *testing.T) {
-			c := "v" + name
-			cli("create", "--name", c, busybox, "sh", "-c", "echo started; sleep 1000").OK()
-			cli("ps", "-a").OK().Says("Created")
-			cli("start", c).OK()
-			cli("ps").OK().Says(c)
-			cli("exec", c, "echo", "inside").OK().Says("inside")
-			cli("exec", c, "sh", "-c", "exit 9").Exits(9)
-			cli("exec", "-u", "1000", "-w", "/tmp", "-e", "K=v", c, "sh", "-c", "id -u; pwd; echo $K").OK().Says("1000\n/tmp\nv")
-			cli("exec", c, "no-such-program").Exits(127)
-			cli("exec", "-d", c, "touch", "/tmp/detached").OK()
-			rig.Eventually(t, 5*time.Second, "the detached exec", func() bool { return cli("exec", c, "test", "-e", "/tmp/detached").Code == 0 })
-			cli("top", c).OK().Says("sleep 1000")
-			cli("stats", "--no-stream", c).OK().Says(c)
-			cli("pause", c).OK()
-			cli("ps").OK().Says("(Paused)")
-			cli("unpause", c).OK()
-			cli("rename", c, c+"2").OK()
-			c += "2"
-			cli("update", "--memory", "64m", "--memory-swap", "128m", c).OK()
-			if out := cli("inspect", "-f", "{{.HostConfig.Memory}}", c).OK().Trim(); out != "67108864" {
-				t.Errorf("memory after update: %s", out)
-			}
-			cli("logs", c).OK().Says("started")
-			cli("restart", "-t", "0", c).OK()
-			cli("kill", "-s", "KILL", c).OK()
-			cli("wait", c).OK().Says("137")
-			cli("rm", c).OK()
-			cli("inspect", c).Exits(1).Says("o such")
-		})
-	}
+	each(t, e, func(t *testing.T, e *rig.Engine, name string, cli command) {
+		c := "v" + name
+		cli("create", "--name", c, busybox, "sh", "-c", "echo started; sleep 1000").OK()
+		cli("ps", "-a").OK().Says("Created")
+		cli("start", c).OK()
+		cli("ps").OK().Says(c)
+		cli("exec", c, "echo", "inside").OK().Says("inside")
+		cli("exec", c, "sh", "-c", "exit 9").Exits(9)
+		cli("exec", "-u", "1000", "-w", "/tmp", "-e", "K=v", c, "sh", "-c", "id -u; pwd; echo $K").OK().Says("1000\n/tmp\nv")
+		cli("exec", c, "no-such-program").Exits(127)
+		cli("exec", "-d", c, "touch", "/tmp/detached").OK()
+		rig.Eventually(t, 5*time.Second, "the detached exec", func() bool { return cli("exec", c, "test", "-e", "/tmp/detached").Code == 0 })
+		cli("top", c).OK().Says("sleep 1000")
+		cli("stats", "--no-stream", c).OK().Says(c)
+		cli("pause", c).OK()
+		cli("ps").OK().Says("(Paused)")
+		cli("unpause", c).OK()
+		cli("rename", c, c+"2").OK()
+		c += "2"
+		cli("update", "--memory", "64m", "--memory-swap", "128m", c).OK()
+		if out := cli("inspect", "-f", "{{.HostConfig.Memory}}", c).OK().Trim(); out != "67108864" {
+			t.Errorf("memory after update: %s", out)
+		}
+		cli("logs", c).OK().Says("started")
+		cli("restart", "-t", "0", c).OK()
+		cli("kill", "-s", "KILL", c).OK()
+		cli("wait", c).OK().Says("137")
+		cli("rm", c).OK()
+		cli("inspect", c).Exits(1).Says("o such")
+	})
 	e.Docker("run", "-d", "--name", "x", busybox, "sleep", "1000").OK()
 	e.Docker("rm", "x").Exits(1).Says("cannot remove")
 	e.Docker("rm", "-f", "x").OK()
@@ -204,28 +205,26 @@ func TestVolumes(t *testing.T) {
 	if err := os.WriteFile(dir+"/f", []byte("host\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for name, cli := range clis(e) {
-		t.Run(name, func(t *testing.T) {
-			v := "vol" + name
-			cli("volume", "create", v).OK().Says(v)
-			cli("run", "--rm", "-v", v+":/data", busybox, "sh", "-c", "echo kept > /data/x").OK()
-			cli("run", "--rm", "-v", v+":/data:ro", busybox, "cat", "/data/x").OK().Says("kept")
-			cli("run", "--rm", "-v", v+":/data:ro", busybox, "touch", "/data/y").Exits(1)
-			// An empty volume takes over what the image has at that place, owners included.
-			cli("run", "--rm", "-v", v+"copy:/etc", busybox, "ls", "/etc/passwd").OK()
-			cli("run", "--rm", "-v", v+"copy:/copied", busybox, "cat", "/copied/passwd").OK().Says("alice")
-			cli("run", "--rm", "-v", dir+":/h", busybox, "cat", "/h/f").OK().Says("host")
-			cli("run", "--rm", "--mount", "type=bind,src="+dir+",dst=/h,readonly", busybox, "touch", "/h/g").Exits(1)
-			cli("run", "--rm", "--mount", "type=bind,src="+dir+"/missing,dst=/h", busybox, "true").Exits(125).Says("bind source path does not exist")
-			cli("run", "--rm", "--mount", "type=tmpfs,dst=/t,tmpfs-size=2m", busybox, "df", "/t").OK().Says("2048")
-			cli("volume", "ls", "-q").OK().Says(v)
-			cli("volume", "inspect", v).OK().Says("_data")
-			cli("run", "-d", "--name", "u"+name, "-v", v+":/data", busybox, "sleep", "1000").OK()
-			cli("volume", "rm", v).Exits(1).Says("in use")
-			cli("rm", "-f", "u"+name).OK()
-			cli("volume", "rm", v).OK()
-		})
-	}
+	each(t, e, func(t *testing.T, e *rig.Engine, name string, cli command) {
+		v := "vol" + name
+		cli("volume", "create", v).OK().Says(v)
+		cli("run", "--rm", "-v", v+":/data", busybox, "sh", "-c", "echo kept > /data/x").OK()
+		cli("run", "--rm", "-v", v+":/data:ro", busybox, "cat", "/data/x").OK().Says("kept")
+		cli("run", "--rm", "-v", v+":/data:ro", busybox, "touch", "/data/y").Exits(1)
+		// An empty volume takes over what the image has at that place, owners included.
+		cli("run", "--rm", "-v", v+"copy:/etc", busybox, "ls", "/etc/passwd").OK()
+		cli("run", "--rm", "-v", v+"copy:/copied", busybox, "cat", "/copied/passwd").OK().Says("alice")
+		cli("run", "--rm", "-v", dir+":/h", busybox, "cat", "/h/f").OK().Says("host")
+		cli("run", "--rm", "--mount", "type=bind,src="+dir+",dst=/h,readonly", busybox, "touch", "/h/g").Exits(1)
+		cli("run", "--rm", "--mount", "type=bind,src="+dir+"/missing,dst=/h", busybox, "true").Exits(125).Says("bind source path does not exist")
+		cli("run", "--rm", "--mount", "type=tmpfs,dst=/t,tmpfs-size=2m", busybox, "df", "/t").OK().Says("2048")
+		cli("volume", "ls", "-q").OK().Says(v)
+		cli("volume", "inspect", v).OK().Says("_data")
+		cli("run", "-d", "--name", "u"+name, "-v", v+":/data", busybox, "sleep", "1000").OK()
+		cli("volume", "rm", v).Exits(1).Says("in use")
+		cli("rm", "-f", "u"+name).OK()
+		cli("volume", "rm", v).OK()
+	})
 	before := e.Docker("volume", "ls", "-q").OK().Out
 	e.Docker("run", "--rm", "-v", "/anonymous", busybox, "touch", "/anonymous/x").OK()
 	if after := e.Docker("volume", "ls", "-q").OK().Out; after != before {

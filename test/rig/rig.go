@@ -158,6 +158,13 @@ func (e *Engine) Run() {
 	}
 }
 
+// For is the same engine in a subtest: failures are the subtest's.
+func (e *Engine) For(t testing.TB) *Engine {
+	c := *e
+	c.T = t
+	return &c
+}
+
 // Pid is the daemon's process id.
 func (e *Engine) Pid() int { return e.cmd.Process.Pid }
 
