@@ -4,7 +4,37 @@ package network
 
 import (
 	"net/netip"
+
+	"github.com/conex-containers/conex/network/ipam"
 )
+
+// Pool is a block of addresses that automatic subnets are cut from (--default-address-pool).
+type Pool = ipam.Pool
+
+// Config is what one daemon's Service is made from. The zero value but for Instance is a good one.
+type Config struct {
+	// Instance tells this daemon's kernel objects from other daemons': "conex" for the default daemon, at most
+	// eight characters of [a-z0-9] ("cx1a2b3c"). The names of bridges, links and the nftables table derive from it.
+	Instance      string
+	Table         string        // nftables table; default: Instance
+	Pools         []Pool        // where automatic subnets come from; default: ipam.DefaultPools
+	FirewallOff   bool          // --iptables=false: no table at all, routing only; published ports are held but lead nowhere
+	ForwardOff    bool          // --ip-forward=false: leave net.ipv4.ip_forward as it is
+	HostIP        netip.Addr    // --ip: default address of published ports; zero: every address
+	DefaultBridge DefaultBridge // the network named "bridge"
+}
+
+// DefaultBridge configures the network named "bridge" as dockerd's flags do.
+type DefaultBridge struct {
+	Off           bool         // --bridge=none: no default network
+	Name          string       // --bridge: an existing bridge, used but never made or removed; default: Instance + "0"
+	Address       netip.Prefix // --bip: the gateway's address with the subnet's length
+	Range         netip.Prefix // --fixed-cidr: where automatic addresses come from
+	Gateway       netip.Addr   // --default-gateway: when it is not the bridge's own address
+	MTU           int          // --mtu
+	ICCOff        bool         // --icc=false
+	MasqueradeOff bool         // --ip-masq=false
+}
 
 // Network is one network's definition.
 type Network struct {
@@ -19,7 +49,8 @@ type Network struct {
 	MTU        int               `json:"mtu,omitempty"`
 	ICC        bool              `json:"icc"` // containers of the network reach each other
 	Masquerade bool              `json:"masquerade"`
-	HostIP     netip.Addr        `json:"hostIP,omitzero"` // default address of published ports
+	HostIP     netip.Addr        `json:"hostIP,omitzero"`    // default address of published ports
+	External   bool              `json:"external,omitempty"` // the bridge is its owner's: neither made nor removed here
 	Options    map[string]string `json:"options,omitempty"`
 }
 
@@ -44,6 +75,7 @@ type Port struct {
 type Request struct {
 	Network   string     // ID
 	Container string     // full id: becomes link alias and nft comment
+	Name      string     // the container's name, for messages only
 	IPv4      netip.Addr // wanted address, or zero
 	MAC       string
 	Ports     []Port
@@ -55,27 +87,11 @@ type Endpoint struct {
 	ID        string       `json:"id"`
 	Network   string       `json:"network"`
 	Container string       `json:"container"`
-	Interface string       `json:"interface"` // inside, "eth0"
-	HostLink  string       `json:"hostLink"`  // the veth's host end
+	Name      string       `json:"name,omitempty"` // the container's name, for messages only
+	Interface string       `json:"interface"`      // inside, "eth0"
+	HostLink  string       `json:"hostLink"`       // the veth's host end
 	MAC       string       `json:"mac"`
 	Address   netip.Prefix `json:"address"`
 	Gateway   netip.Addr   `json:"gateway"`
 	Ports     []Port       `json:"ports,omitempty"` // HostPort filled in
 }
-
-/*
-The service:
-
-	New(Config{Instance string, TablePrefix, Pools []Pool, FirewallOff bool, DefaultBridge...}, Log) (*Service, error)
-	Restore(ctx, []Network, []Endpoint) error     at daemon start: makes the kernel equal to the records; unknown objects of this instance are swept
-	CreateNetwork(ctx, Network) (Network, error)  fills ID, Bridge, Subnets when empty; Conflict on overlap; kernel bridge and nft table
-	RemoveNetwork(ctx, id) error                  FailedPrecondition while it has endpoints
-	Networks() []Network; Network(idOrName) (Network, error)
-	Reserve(ctx, Request) (Endpoint, error)       address and host ports; nothing in the kernel but the held ports
-	Attach(ctx, Endpoint, netns *os.File) error   veth born inside netns, address, route, lo up, then the published ports' map elements
-	Detach(ctx, Endpoint) error                   ports and address free, link detached; the kernel deletes it with the namespace
-	NewNamespace(ctx) (*os.File, error)           a fresh network namespace with lo up, not pinned anywhere
-	Endpoints() []Endpoint
-	Audit() ([]string, error)                     what the kernel has of this instance's that no record explains, and the other way
-	Close() error                                 lets go of held ports; leaves the kernel as it is for running containers
-*/

@@ -1,8 +1,16 @@
 // Package metadata is the machine's one durable database (bbolt): JSON records by kind, namespace and key.
 //
 // Two files with one API: the durable one under the data root, whose commits are on disk when Update returns
-// (concurrent Updates share one fsync), and the volatile one under the exec root for what does not outlive a boot
-// (tasks, `--rm` containers), which survives the daemon's death but is never synced.
+// (concurrent Updates share one transaction and its syncs), and the volatile one under the exec root for what does
+// not outlive a boot (tasks, `--rm` containers), which survives the daemon's death but is never synced.
+//
+// Layout of the file, schema 1:
+//
+//	schema/version                    the schema's number, decimal
+//	schema/sum                        number of records and sum of their checksums, changed in the same transaction
+//	v1/<kind>/<namespace>/<key>       JSON, then four bytes: CRC-32C of kind, namespace, key and JSON
+//
+// The checksums let Open and Check find what bbolt itself cannot: a flipped bit in a record, a record that is gone.
 package metadata
 
 import (
@@ -32,14 +40,6 @@ type Header struct {
 	UpdatedAt time.Time         `json:"updatedAt"`
 }
 
-/*
-	Open(path string, Options{Volatile bool}) (*DB, error)
-	(*DB) Update(ctx, func(*Tx) error) error; (*DB) View(ctx, func(*Tx) error) error; (*DB) Close() error
-	(*Tx) Put(kind, namespace, key string, record any) error
-	(*Tx) Get(kind, namespace, key string, into any) error        NotFound
-	(*Tx) Delete(kind, namespace, key string) error               NotFound
-	(*Tx) Each(kind, namespace, prefix string, func(key string, raw []byte) error) error
-	(*Tx) Namespaces(kind) ([]string, error)
-
-Blobs and snapshots are shared by all namespaces: their namespace is "".
-*/
+// noNamespace is the bucket of the empty namespace, which shared things (blobs, snapshots) use: bbolt has no empty
+// bucket names, and no namespace can be called ".".
+const noNamespace = "."

@@ -3,6 +3,16 @@
 //
 // The model is containerd's: Prepare(key, parent) makes an active snapshot whose Mounts are to be written to;
 // Commit(name, key) turns it into the committed name that others may have as parent; View(key, parent) is read-only.
+//
+//	                        ┌── Prepare("c1", L2) ── container 1 writes ── Remove("c1")
+//	Prepare("x1", "")       │
+//	   │ unpack layer 1     │         (all of it in <root>/<driver>/<n>/, n counted up)
+//	   ▼                    │
+//	Commit(L1, "x1") ─▶ Prepare("x2", L1) ─ unpack layer 2 ─▶ Commit(L2, "x2")
+//
+// A committed snapshot is not synced file by file: its record says under which boot it was made until one syncfs(2)
+// in the background has put all of it on the disk. After a power cut before that, Open drops it, and it is unpacked
+// again from its blob, which is durable.
 package snapshot
 
 import (
@@ -57,11 +67,42 @@ type Option func(*Config)
 // Config is what Options set.
 type Config struct {
 	Labels   map[string]string
-	Volatile bool // its record lives in the volatile database: for `--rm` containers
+	Volatile bool  // its record lives in the volatile database: for `--rm` containers
+	Size     int64 // of a Commit: bytes that the caller counted; 0: measure
 }
 
 // WithLabels adds labels to the snapshot.
 func WithLabels(l map[string]string) Option { return func(c *Config) { c.Labels = l } }
 
+// WithSize tells Commit how many bytes the snapshot has, from one who wrote it and knows, so that it need not be
+// walked.
+func WithSize(bytes int64) Option { return func(c *Config) { c.Size = bytes } }
+
 // Volatile keeps the snapshot's record out of the synced database.
 func Volatile() Option { return func(c *Config) { c.Volatile = true } }
+
+// Layout is one snapshot on the disk, for a Driver. Directories are absolute.
+type Layout struct {
+	Dir      string   // its own
+	Parents  []string // those of its parents, nearest first
+	Kind     Kind
+	Volatile bool
+}
+
+// Files is the directory below a snapshot's own that holds its files, with every driver.
+const Files = "fs"
+
+// Driver lays snapshots out on a file system and says how they are mounted. Probe is called once, before the others;
+// what it found out about the kernel is all that a driver remembers.
+type Driver interface {
+	// Name is the directory of this driver's snapshots below the store's root.
+	Name() string
+	// Probe says why the driver cannot work in dir, an empty directory that it may fill; nil when it can.
+	Probe(dir string) error
+	// Create fills the new, empty directory l.Dir. What it leaves after an error is removed by the caller.
+	Create(ctx context.Context, l Layout) error
+	// Mounts says how the snapshot is mounted.
+	Mounts(l Layout) ([]mount.Mount, error)
+	// Seal frees what only an active snapshot needs; it is committed next.
+	Seal(l Layout) error
+}

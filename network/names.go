@@ -1,0 +1,119 @@
+package network
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"net"
+	"net/netip"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/network/ipam"
+)
+
+// The drivers. Networks of DriverHost and DriverNone are records for listing: they have no endpoints here.
+const (
+	DriverBridge = "bridge"
+	DriverHost   = "host"
+	DriverNone   = "none"
+)
+
+// DefaultInstance is the name of the daemon that has the machine's default directories.
+const DefaultInstance = "conex"
+
+const maxLinkName = unix.IFNAMSIZ - 1
+
+// complete checks the configuration and fills in its defaults.
+func (c *Config) complete() error {
+	if c.Instance == "" {
+		c.Instance = DefaultInstance
+	}
+	if len(c.Instance) > 8 || strings.Trim(c.Instance, "abcdefghijklmnopqrstuvwxyz0123456789") != "" {
+		return errdefs.InvalidArgument("instance %q: must have at most 8 characters of [a-z0-9]", c.Instance)
+	}
+	if c.Table == "" {
+		c.Table = c.Instance
+	}
+	if len(c.Pools) == 0 {
+		c.Pools = ipam.DefaultPools()
+	}
+	for _, p := range c.Pools {
+		if err := p.Check(); err != nil {
+			return err
+		}
+	}
+	if !c.HostIP.IsValid() {
+		c.HostIP = netip.IPv4Unspecified()
+	}
+	if !c.HostIP.Is4() {
+		return errdefs.NotImplemented("default address of published ports %s: only IPv4 is supported", c.HostIP)
+	}
+	return c.DefaultBridge.check()
+}
+
+func (b DefaultBridge) check() error {
+	if b.Name != "" {
+		if err := checkLinkName(b.Name); err != nil {
+			return err
+		}
+	}
+	if b.Name != "" && b.Address.IsValid() {
+		return errdefs.InvalidArgument("--bridge and --bip exclude each other: an existing bridge keeps its own address")
+	}
+	return nil
+}
+
+// checkLinkName applies the kernel's rule for interface names (dev_valid_name).
+func checkLinkName(name string) error {
+	if name == "" || len(name) > maxLinkName || name == "." || name == ".." || strings.ContainsAny(name, "/: \t\n\v\f\r\x00%") {
+		return errdefs.InvalidArgument("interface name %q: must have 1 to %d characters, without blanks, slashes, colons and percent signs", name, maxLinkName)
+	}
+	for _, c := range name {
+		if c < ' ' || c > '~' {
+			return errdefs.InvalidArgument("interface name %q: only printable ASCII is allowed", name)
+		}
+	}
+	return nil
+}
+
+// defaultBridge names the bridge of the network "bridge": "conex0", "cx1a2b3c0".
+func (c Config) defaultBridge() string {
+	if c.DefaultBridge.Name != "" {
+		return c.DefaultBridge.Name
+	}
+	return c.Instance + "0"
+}
+
+// bridgeName names the bridge of a user's network: "conex-1a2b3c4d5".
+func (c Config) bridgeName(id string) string { return fill(c.Instance+"-", id) }
+
+// linkPrefix begins the names of the host ends of this instance's veth pairs: "conexv", "cx1a2b3cv".
+func (c Config) linkPrefix() string { return c.Instance + "v" }
+
+// fill lengthens prefix with a digest of seed to the longest name that a link can have.
+func fill(prefix, seed string) string {
+	sum := sha256.Sum256([]byte(seed))
+	return (prefix + hex.EncodeToString(sum[:]))[:maxLinkName]
+}
+
+// linkAlias is written to the host end of a container's veth: a link tells whose it is.
+func (c Config) linkAlias(container string) string { return c.aliasPrefix() + container }
+
+// bridgeAlias is written to a network's bridge.
+func (c Config) bridgeAlias(id string) string { return c.aliasPrefix() + "network:" + id }
+
+func (c Config) aliasPrefix() string { return "conex:" + c.Instance + ":" }
+
+// macOf derives a hardware address from an IPv4 address as Docker does: 02:42 and the four bytes.
+func macOf(a netip.Addr) net.HardwareAddr {
+	b := a.As4()
+	return append(net.HardwareAddr{0x02, 0x42}, b[:]...)
+}
+
+// bridgeMAC derives a bridge's hardware address from its network's id.
+func (c Config) bridgeMAC(id string) net.HardwareAddr {
+	sum := sha256.Sum256([]byte(c.Instance + id))
+	return append(net.HardwareAddr{0x02, 0x42}, sum[:4]...)
+}
