@@ -38,44 +38,42 @@ func (g *Group) Kill() error {
 			_ = g.manager.Freeze(cgroups.Thawed)
 		}
 	}()
+	sent := make(map[int]bool)
 	for range killRounds {
 		pids, err := g.Pids()
 		if err != nil {
 			return err
 		}
-		alive := 0
+		fresh := false
 		for _, pid := range pids {
-			ok, err := g.killOne(pid)
-			if err != nil {
+			if sent[pid] {
+				continue // it is dying: that may take as long as it wants
+			}
+			if err := g.killOne(pid); err != nil {
 				return err
 			}
-			if ok {
-				alive++
-			}
+			sent[pid], fresh = true, true
 		}
-		if alive == 0 || frozen {
+		if !fresh || frozen {
 			return nil // a frozen group cannot have forked
 		}
 	}
-	return errdefs.Unavailable("cgroup: kill: the processes fork faster than they die")
+	return errdefs.Unavailable("cgroup: kill: the processes fork faster than they are killed")
 }
 
 // killOne kills one listed process through a pidfd, after a second look that the number still belongs to the group.
-func (g *Group) killOne(pid int) (bool, error) {
+func (g *Group) killOne(pid int) error {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		return false, nil // gone
+		return nil // gone
 	}
 	defer func() { _ = unix.Close(fd) }()
 	now, err := g.Pids()
-	if err != nil {
-		return false, err
-	}
-	if !slices.Contains(now, pid) {
-		return false, nil
+	if err != nil || !slices.Contains(now, pid) {
+		return err
 	}
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && err != unix.ESRCH {
-		return false, fmt.Errorf("cgroup: kill %d: %w", pid, err)
+		return fmt.Errorf("cgroup: kill %d: %w", pid, err)
 	}
-	return true, nil
+	return nil
 }

@@ -3,14 +3,46 @@
 package task
 
 import (
+	"log/slog"
 	"os"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/conex-containers/conex/api/shim"
+	"github.com/conex-containers/conex/linux/cgroup"
 	"github.com/conex-containers/conex/linux/mount"
 )
+
+// Config says where a Service keeps its bundles and what it launches.
+type Config struct {
+	ExecRoot     string             // bundles are in ExecRoot/task/<namespace>/<id>, runtime state in ExecRoot/runtime/<namespace>/<id>
+	ShimPath     string             // the conex-shim binary
+	Runtimes     map[string]Runtime // beside the built-in "conex"
+	CgroupParent string             // group of containers whose spec names none; "": "conex"
+	Log          *slog.Logger       // nil: slog's default
+}
+
+// Runtime is a foreign OCI runtime that the shim runs by its command line.
+type Runtime struct {
+	Path string   // absolute, or a name to look up in PATH
+	Args []string // global arguments before the command, such as --systemd-cgroup
+}
+
+// BuiltinRuntime is the name of the runtime that is part of the shim.
+const BuiltinRuntime = "conex"
+
+// Stats are the counters of a task's cgroup: bytes, nanoseconds, counts.
+type Stats = cgroup.Stats
+
+// Recovered is a task that Recover adopted.
+type Recovered struct {
+	Namespace string
+	ID        string
+	Status    Status
+	Execs     map[string]Status // execs that nobody has deleted yet
+	NetNS     *os.File          // its network namespace, nil when that is the host's or gone; the caller closes it
+}
 
 // Create describes a task to make: the process exists and waits when the call returns.
 type Create struct {
@@ -74,24 +106,3 @@ type Exit struct {
 	OOMKilled bool
 	Lost      bool // the shim died: the code is 137 by assumption
 }
-
-/*
-The service's methods, which engine and pod consume through interfaces of their own:
-
-	New(Config) (*Service, error)               Config{ExecRoot, ShimPath, Runtimes map[string]Runtime, CgroupParent, Log}
-	Recover(ctx, func(Exit)) ([]Recovered, error)  adopt every live shim; call once, before the first Create; the function is kept and told every later Exit
-	Create(ctx, Create) (pid int, err error)
-	Start(ctx, ns, id) error                    an execve failure comes back here with its errno in the chain and runc's text
-	Kill(ctx, ns, id, execID, sig, all bool) error
-	Exec(ctx, ns, id, Exec) (pid int, err error)   created and started
-	Attach(ctx, ns, id, Stream) error
-	Resize(ctx, ns, id, execID, w, h) error
-	CloseStdin(ctx, ns, id, execID) error
-	Pause / Resume(ctx, ns, id) error
-	Update(ctx, ns, id, *specs.LinuxResources) error
-	Pids(ctx, ns, id) ([]int, error)
-	Stats(ctx, ns, id) (*Stats, error)
-	Status(ctx, ns, id, execID) (Status, error)
-	Delete(ctx, ns, id) error                   after the exit, or forced: kills what is left; shim, bundle, cgroup gone when it returns
-	DeleteExec(ctx, ns, id, execID) error
-*/

@@ -1,0 +1,265 @@
+package task
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	taskapi "github.com/containerd/containerd/api/runtime/task/v2"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/conex-containers/conex/api/shim"
+	"github.com/conex-containers/conex/base/cleanup"
+	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/linux/mount"
+	"github.com/conex-containers/conex/shim/backend"
+	"github.com/conex-containers/conex/shim/reaper"
+	"github.com/conex-containers/conex/shim/stdio"
+)
+
+// Create makes the container; its process waits for Start.
+func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *taskapi.CreateTaskResponse, err error) {
+	if err := s.beginCreate(r); err != nil {
+		return nil, err
+	}
+	var c *container
+	defer func() { s.endCreate(c) }()
+	var options shim.CreateOptions
+	if r.Options.GetTypeUrl() != shim.TypeCreateOptions {
+		return nil, errdefs.InvalidArgument("create options of type %q are not known", r.Options.GetTypeUrl())
+	}
+	if err := json.Unmarshal(r.Options.Value, &options); err != nil {
+		return nil, errdefs.InvalidArgument("create options: %w", err)
+	}
+	spec, err := s.spec(r.Bundle)
+	if err != nil {
+		return nil, err
+	}
+	made, err := s.make(context.WithoutCancel(ctx), r, options, spec) // a caller that is gone leaves no half of it
+	if err != nil {
+		return nil, err
+	}
+	c = made
+	resp := &taskapi.CreateTaskResponse{Pid: uint32(c.Pid())}
+	return resp, shim.PutExtra(resp, shim.Extra{Cgroup: c.cgroupPaths()})
+}
+
+func (s *service) beginCreate(r *taskapi.CreateTaskRequest) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r.ID != s.cfg.ID {
+		return errdefs.InvalidArgument("this is the shim of %s, not of %s", s.cfg.ID, r.ID)
+	}
+	if r.Checkpoint != "" {
+		return errdefs.NotImplemented("container %s: restore from a checkpoint", r.ID)
+	}
+	if s.container != nil || s.making {
+		return errdefs.AlreadyExists("container %s exists already", r.ID)
+	}
+	s.making = true
+	return nil
+}
+
+// endCreate makes a container known (nil: it failed; clients that wait for it are let go).
+func (s *service) endCreate(c *container) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.making = false
+	s.container = c
+	for _, late := range s.parked {
+		if c == nil {
+			_ = late.conn.Close()
+		} else if err := c.procs[""].io.Attach(late.conn, late.header); err != nil {
+			s.log.Warn("attach", "op", "create", "err", err)
+		}
+	}
+	s.parked = nil
+}
+
+// specRead is the outcome of reading a bundle's spec.
+type specRead struct {
+	spec *specs.Spec
+	err  error
+}
+
+// preload reads the bundle's spec while the manager's Create call is still on its way.
+func (s *service) preload() {
+	s.early = make(chan specRead, 1)
+	go func() {
+		spec, err := readSpec(s.cfg.Bundle)
+		s.early <- specRead{spec, err}
+	}()
+}
+
+// spec returns the bundle's spec: what preload has read, unless that went wrong, because a manager may write the
+// file after it has started the shim.
+func (s *service) spec(bundle string) (*specs.Spec, error) {
+	if bundle == s.cfg.Bundle && !s.preloaded {
+		s.preloaded = true // it serves one Create
+		if read := <-s.early; read.err == nil {
+			return read.spec, nil
+		}
+	}
+	return readSpec(bundle)
+}
+
+func readSpec(bundle string) (*specs.Spec, error) {
+	data, err := os.ReadFile(filepath.Join(bundle, shim.ConfigName))
+	if err != nil {
+		return nil, fmt.Errorf("bundle: %w", err)
+	}
+	var spec specs.Spec
+	if err := json.Unmarshal(data, &spec); err != nil {
+		return nil, errdefs.InvalidArgument("%s: %w", shim.ConfigName, err)
+	}
+	if spec.Process == nil || spec.Linux == nil {
+		return nil, errdefs.InvalidArgument("%s: process and linux are needed", shim.ConfigName)
+	}
+	return &spec, nil
+}
+
+// make opens the streams, attaches the clients that wait, and has the backend make the container.
+func (s *service) make(ctx context.Context, r *taskapi.CreateTaskRequest, o shim.CreateOptions, spec *specs.Spec) (_ *container, err error) {
+	var undo cleanup.Stack
+	defer undo.Run(ctx, &err)
+	recorder, err := stdio.OpenRecorder(o.Log, func(err error) {
+		s.log.Error("write the container's log", "op", "log", "err", err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	undo.Add(func(context.Context) error { return recorder.Close() })
+	io, err := stdio.New(stdio.Config{Terminal: r.Terminal, OpenStdin: r.Stdin != "", Recorder: recorder})
+	if err != nil {
+		return nil, err
+	}
+	undo.Add(func(context.Context) error { io.Abort(); return nil })
+
+	release := s.reaper.Hold()
+	defer release()
+	made, err := runtimeOf(o).Create(ctx, backend.Config{
+		ID: r.ID, Root: o.Root, Bundle: r.Bundle, Spec: spec, Rootfs: mounts(r), NetNS: s.netns,
+		Stdio: io.Files(), Terminal: terminalOf(io, spec.Process),
+	})
+	if err != nil {
+		return nil, err
+	}
+	p := newProcess("", r.Terminal, io)
+	p.pid = made.Pid()
+	c := &container{
+		Container: made, bundle: r.Bundle, ownPids: hasNamespace(spec, specs.PIDNamespace),
+		recorder: recorder, procs: map[string]*process{"": p},
+	}
+	s.reaper.Watch(p.pid, func(e reaper.Exit) { s.finish(c, p, e) })
+	undo.Release()
+	io.Start()
+	s.takeParked(ctx, io, o.Streams)
+	return c, nil
+}
+
+func runtimeOf(o shim.CreateOptions) backend.Runtime {
+	if o.Runtime == "" {
+		return backend.InProcess{}
+	}
+	return backend.Foreign{Path: o.Runtime, Args: o.RuntimeArgs}
+}
+
+// terminalOf returns what takes the master of a process's terminal, nil when it has none. The size is set before
+// the process can ask for it.
+func terminalOf(io *stdio.IO, p *specs.Process) func(*os.File) error {
+	if !p.Terminal {
+		return nil
+	}
+	return func(master *os.File) error {
+		if err := io.SetTerminal(master); err != nil {
+			return err
+		}
+		if size := p.ConsoleSize; size != nil && size.Width > 0 && size.Height > 0 {
+			return io.Resize(uint16(size.Width), uint16(size.Height))
+		}
+		return nil
+	}
+}
+
+func mounts(r *taskapi.CreateTaskRequest) []mount.Mount {
+	var list []mount.Mount
+	for _, m := range r.Rootfs {
+		list = append(list, mount.Mount{Type: m.Type, Source: m.Source, Options: m.Options})
+	}
+	return list
+}
+
+func hasNamespace(spec *specs.Spec, kind specs.LinuxNamespaceType) bool {
+	for _, ns := range spec.Linux.Namespaces {
+		if ns.Type == kind {
+			return ns.Path == "" // a joined one has its own first process
+		}
+	}
+	return false
+}
+
+// Start runs the container's process, or an exec.
+func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.StartResponse, error) {
+	c, p, err := s.lookup(r.ID, r.ExecID)
+	if err != nil {
+		return nil, err
+	}
+	c.state.Lock()
+	defer c.state.Unlock()
+	pid, started, exit := p.look()
+	switch {
+	case exit != nil:
+		return nil, errdefs.FailedPrecondition("the process has ended with code %d", exit.Code)
+	case started:
+		return nil, errdefs.FailedPrecondition("the process is started already")
+	}
+	defer s.reaper.Hold()() // also for hooks: os/exec waits for them
+	ctx = context.WithoutCancel(ctx)
+	if r.ExecID != "" {
+		return s.startExec(ctx, c, p)
+	}
+	if err := c.Start(ctx); err != nil {
+		return nil, err
+	}
+	p.setStarted()
+	s.settle(settleAfterStart)
+	return &taskapi.StartResponse{Pid: uint32(pid)}, nil
+}
+
+// Delete removes an exec that has ended, or the container.
+func (s *service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskapi.DeleteResponse, error) {
+	c, p, err := s.lookup(r.ID, r.ExecID)
+	if err != nil {
+		return nil, err
+	}
+	c.state.Lock()
+	defer c.state.Unlock()
+	pid, _, exit := p.look()
+	if exit == nil && pid != 0 {
+		return nil, errdefs.FailedPrecondition("the process %d is running", pid)
+	}
+	if r.ExecID == "" {
+		defer s.reaper.Hold()()
+		if err := c.Delete(context.WithoutCancel(ctx)); err != nil {
+			return nil, err
+		}
+		s.mu.Lock()
+		s.container = nil
+		s.mu.Unlock()
+	} else {
+		if pid == 0 {
+			p.io.Abort() // never started
+		}
+		c.mu.Lock()
+		delete(c.procs, r.ExecID)
+		c.mu.Unlock()
+	}
+	resp := &taskapi.DeleteResponse{Pid: uint32(pid)}
+	if exit != nil {
+		resp.ExitStatus, resp.ExitedAt = uint32(exit.Code), timestamppb.New(exit.At)
+	}
+	return resp, nil
+}

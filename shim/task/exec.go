@@ -1,0 +1,69 @@
+package task
+
+import (
+	"context"
+	"encoding/json"
+
+	taskapi "github.com/containerd/containerd/api/runtime/task/v2"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/conex-containers/conex/api/shim"
+	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/shim/backend"
+	"github.com/conex-containers/conex/shim/reaper"
+	"github.com/conex-containers/conex/shim/stdio"
+)
+
+// Exec prepares one more process; clients can attach to it, Start runs it.
+func (s *service) Exec(_ context.Context, r *taskapi.ExecProcessRequest) (*emptypb.Empty, error) {
+	c, first, err := s.lookup(r.ID, "")
+	if err != nil {
+		return nil, err
+	}
+	if _, started, exit := first.look(); exit != nil || !started {
+		return nil, errdefs.FailedPrecondition("container %s is not running", r.ID)
+	}
+	if r.ExecID == "" {
+		return nil, errdefs.InvalidArgument("container %s: exec without an id", r.ID)
+	}
+	if r.Spec.GetTypeUrl() != shim.TypeProcess {
+		return nil, errdefs.InvalidArgument("exec %s: process of type %q is not known", r.ExecID, r.Spec.GetTypeUrl())
+	}
+	var spec specs.Process
+	if err := json.Unmarshal(r.Spec.Value, &spec); err != nil {
+		return nil, errdefs.InvalidArgument("exec %s: process: %w", r.ExecID, err)
+	}
+	spec.Terminal = r.Terminal
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.procs[r.ExecID]; ok {
+		return nil, errdefs.AlreadyExists("exec %s exists already", r.ExecID)
+	}
+	io, err := stdio.New(stdio.Config{Terminal: r.Terminal, OpenStdin: r.Stdin != ""})
+	if err != nil {
+		return nil, err
+	}
+	p := newProcess(r.ExecID, r.Terminal, io)
+	p.spec = &spec
+	c.procs[r.ExecID] = p
+	return &emptypb.Empty{}, nil
+}
+
+// startExec runs an exec. The container's state and the reaper are held.
+func (s *service) startExec(ctx context.Context, c *container, p *process) (*taskapi.StartResponse, error) {
+	base := c.oomKills()
+	made, err := c.Exec(ctx, backend.Exec{
+		ID: p.execID, Process: p.spec, Stdio: p.io.Files(), Terminal: terminalOf(p.io, p.spec),
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	p.pid, p.pidfd, p.started, p.oomBase = made.Pid, made.Pidfd, true, base
+	p.mu.Unlock()
+	s.reaper.Watch(made.Pid, func(e reaper.Exit) { s.finish(c, p, e) })
+	p.io.Start()
+	s.settle(settleAfterExec)
+	return &taskapi.StartResponse{Pid: uint32(made.Pid)}, nil
+}

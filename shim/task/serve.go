@@ -1,0 +1,131 @@
+package task
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+
+	"github.com/containerd/ttrpc"
+	"golang.org/x/sys/unix"
+
+	"github.com/conex-containers/conex/api/shim"
+	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/base/ids"
+	"github.com/conex-containers/conex/base/logging"
+	"github.com/conex-containers/conex/shim/reaper"
+)
+
+// The service's names: containerd's task API has the same messages in both versions.
+var serviceNames = []string{"containerd.task.v2.Task", "containerd.task.v3.Task"}
+
+// Serve is the shim: it serves the sockets that it inherited until Shutdown ends the process. It returns only with
+// an error. What it logs goes to stderr, which the manager has made the bundle's shim.log.
+func Serve(cfg Config) error {
+	if _, err := ids.Parse(cfg.ID); err != nil {
+		return err
+	}
+	s := newService(cfg)
+	s.preload()
+	s.log = logging.New(os.Stderr, slog.LevelWarn, false).With("container", cfg.ID)
+	tasks, err := inherited[*net.UnixListener](shim.FDTask, "task socket")
+	if err != nil {
+		return err
+	}
+	streams, err := inherited[*net.UnixListener](shim.FDStream, "stream socket")
+	if err != nil {
+		return err
+	}
+	if cfg.NetNS {
+		s.netns = os.NewFile(shim.FDNetNS, "netns")
+		unix.CloseOnExec(shim.FDNetNS)
+	}
+	if s.reaper, err = reaper.New(s.log); err != nil {
+		return err
+	}
+	go s.reaper.Run()
+	server, err := ttrpc.NewServer()
+	if err != nil {
+		return err
+	}
+	methods := s.methods()
+	for _, name := range serviceNames {
+		server.RegisterService(name, &ttrpc.ServiceDesc{Methods: methods})
+	}
+	failed := make(chan error, 2)
+	go func() { failed <- s.serveStreams(streams) }()
+	go func() { failed <- server.Serve(logging.Into(context.Background(), s.log), tasks) }()
+	return <-failed
+}
+
+// inherited turns an inherited descriptor into the listener that it is.
+func inherited[L net.Listener](fd int, name string) (l L, err error) {
+	file := os.NewFile(uintptr(fd), name)
+	defer func() { _ = file.Close() }()
+	listener, err := net.FileListener(file)
+	if err != nil {
+		return l, fmt.Errorf("descriptor %d must be the %s: %w", fd, name, err)
+	}
+	l, ok := listener.(L)
+	if !ok {
+		return l, errdefs.InvalidArgument("descriptor %d must be the %s, a unix socket", fd, name)
+	}
+	if u, ok := listener.(*net.UnixListener); ok {
+		u.SetUnlinkOnClose(false)
+	}
+	return l, nil
+}
+
+// methods is the table of the task service.
+func (s *service) methods() map[string]ttrpc.Method {
+	return map[string]ttrpc.Method{
+		"State":      unary(s, "State", s.State),
+		"Create":     unary(s, "Create", s.Create),
+		"Start":      unary(s, "Start", s.Start),
+		"Delete":     unary(s, "Delete", s.Delete),
+		"Pids":       unary(s, "Pids", s.Pids),
+		"Pause":      unary(s, "Pause", s.Pause),
+		"Resume":     unary(s, "Resume", s.Resume),
+		"Checkpoint": unary(s, "Checkpoint", s.Checkpoint),
+		"Kill":       unary(s, "Kill", s.Kill),
+		"Exec":       unary(s, "Exec", s.Exec),
+		"ResizePty":  unary(s, "ResizePty", s.ResizePty),
+		"CloseIO":    unary(s, "CloseIO", s.CloseIO),
+		"Update":     unary(s, "Update", s.Update),
+		"Wait":       unary(s, "Wait", s.Wait),
+		"Stats":      unary(s, "Stats", s.Stats),
+		"Connect":    unary(s, "Connect", s.Connect),
+		"Shutdown":   unary(s, "Shutdown", s.Shutdown),
+	}
+}
+
+// unary wraps a handler for ttrpc: errors get their class on the wire, and a panic becomes an error.
+func unary[Q, A any](s *service, name string, handle func(context.Context, *Q) (*A, error)) ttrpc.Method {
+	return func(ctx context.Context, unmarshal func(any) error) (_ any, err error) {
+		defer s.rescue(name, &err)
+		req := new(Q)
+		if err := unmarshal(req); err != nil {
+			return nil, err
+		}
+		resp, err := handle(ctx, req)
+		if err != nil {
+			return nil, onWire(err)
+		}
+		return resp, nil
+	}
+}
+
+// rescue keeps a panic of one handler from ending the shim, and with it the record of the container.
+func (s *service) rescue(name string, err *error) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	s.log.Error("panic", "op", name, "err", fmt.Sprint(p), "stack", string(debug.Stack()))
+	if err != nil {
+		*err = onWire(errors.New("the shim's handler panicked, see its log"))
+	}
+}
