@@ -1,5 +1,3 @@
-// Package docker is the Docker Engine REST door: it decodes a request, calls the engine, encodes the answer.
-// One routes table (routes.go), one error-to-status table (status.go), old API versions in compat.go.
 package docker
 
 import (
@@ -22,6 +20,20 @@ import (
 // Filters are a request's parsed filters: key -> set of values.
 type Filters = docker.Filters
 
+// Backend is the engine as this door needs it: one small interface a subject, which one value or several may
+// satisfy. Every field must be set.
+type Backend struct {
+	Lifecycle Lifecycle
+	Changes   Changes
+	Views     Views
+	Streams   Streams
+	Images    Images
+	Transfers Transfers
+	Networks  Networks
+	Volumes   Volumes
+	System    System
+}
+
 // Lifecycle changes containers.
 type Lifecycle interface {
 	ContainerCreate(ctx context.Context, name, platform string, req *container.CreateRequest) (container.CreateResponse, error)
@@ -39,8 +51,8 @@ type Changes interface {
 	ContainerRename(ctx context.Context, ref, name string) error
 	ContainerUpdate(ctx context.Context, ref string, cfg *container.UpdateConfig) (container.UpdateResponse, error)
 	ContainersPrune(ctx context.Context, f Filters) (container.PruneReport, error)
-	// ContainerWait: the first channel closes once the wait is registered (headers may be flushed); the result
-	// function blocks.
+	// ContainerWait has registered the wait when it returns, so that the headers may be flushed and the client may
+	// start the container; the result function blocks until the condition holds or ctx ends.
 	ContainerWait(ctx context.Context, ref string, cond container.WaitCondition) (result func() container.WaitResponse, err error)
 }
 
@@ -49,6 +61,8 @@ type Views interface {
 	ContainerList(ctx context.Context, o docker.ListOptions) ([]container.Summary, error)
 	ContainerInspect(ctx context.Context, ref string, size bool) (*container.InspectResponse, error)
 	ContainerTop(ctx context.Context, ref string, psArgs string) (container.TopResponse, error)
+	// ContainerStats gives a function that takes one sample; without oneShot it keeps the pace of one a second, and
+	// shows the sample before beside each.
 	ContainerStats(ctx context.Context, ref string, oneShot bool) (func(context.Context) (container.StatsResponse, error), error)
 	ContainerLogs(ctx context.Context, ref string, o docker.LogsOptions) (lines docker.LogReader, tty bool, err error)
 }

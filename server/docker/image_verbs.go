@@ -1,0 +1,75 @@
+package docker
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/moby/moby/api/types/image"
+
+	"github.com/conex-containers/conex/base/errdefs"
+)
+
+func (s *Server) imageList(ctx context.Context, w *reply, c *call) error {
+	f, err := c.filters(imageFilters)
+	if err != nil {
+		return err
+	}
+	compatImageFilter(c, f)
+	list, err := s.Images.ImageList(ctx, f, c.flag("all"), c.flag("shared-size"), c.flag("manifests"))
+	if err != nil {
+		return err
+	}
+	return w.json(http.StatusOK, compatImages(c, list))
+}
+
+func (s *Server) imageInspect(ctx context.Context, w *reply, c *call) error {
+	info, err := s.Images.ImageInspect(ctx, c.id())
+	if err != nil {
+		return err
+	}
+	return w.json(http.StatusOK, compatImage(c, info))
+}
+
+func (s *Server) imageHistory(ctx context.Context, w *reply, c *call) error {
+	items, err := s.Images.ImageHistory(ctx, c.id())
+	if err != nil {
+		return err
+	}
+	if items == nil {
+		items = []image.HistoryResponseItem{}
+	}
+	return w.json(http.StatusOK, items)
+}
+
+func (s *Server) imageTag(ctx context.Context, w *reply, c *call) error {
+	if c.str("repo") == "" {
+		return errdefs.InvalidArgument("parameter repo is missing: it names the repository of the new tag")
+	}
+	if err := s.Images.ImageTag(ctx, c.id(), c.str("repo"), c.str("tag")); err != nil {
+		return err
+	}
+	return w.empty(http.StatusCreated)
+}
+
+func (s *Server) imageRemove(ctx context.Context, w *reply, c *call) error {
+	list, err := s.Images.ImageRemove(ctx, c.id(), c.flag("force"), c.flag("noprune"))
+	if err != nil {
+		return err
+	}
+	if list == nil {
+		list = []image.DeleteResponse{}
+	}
+	return w.json(http.StatusOK, list)
+}
+
+func (s *Server) imagesPrune(ctx context.Context, w *reply, c *call) error {
+	f, err := c.filters(imagePrune)
+	if err != nil {
+		return err
+	}
+	report, err := s.Images.ImagesPrune(ctx, f)
+	if err != nil {
+		return err
+	}
+	return w.json(http.StatusOK, report)
+}
