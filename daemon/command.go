@@ -29,6 +29,8 @@ func Main(ctx context.Context, args []string, product string, stdout, stderr io.
 	switch {
 	case len(args) >= 2 && args[0] == "debug" && args[1] == "audit":
 		return auditCommand(ctx, args[2:], stdout, stderr)
+	case len(args) >= 2 && args[0] == "debug" && args[1] == "uninstall":
+		return uninstallCommand(ctx, args[2:], stdout, stderr)
 	case len(args) == 1 && (args[0] == "--version" || args[0] == "-v" || args[0] == "version"):
 		_, _ = fmt.Fprintf(stdout, "conexd version %s\n", product)
 		return exitOK

@@ -37,7 +37,8 @@ type Detail struct {
 	Labels       map[string]string
 }
 
-// Config is the image configuration: OCI's with Docker's extensions (Healthcheck, OnBuild, Shell, ArgsEscaped).
+// Config is the image configuration: OCI's with Docker's extensions. What OCI's type does not know (Healthcheck,
+// OnBuild, Shell, ArgsEscaped) is read from Detail.RawConfig by whoever needs it.
 type Config struct {
 	ocispec.Image
 	DockerVersion string `json:"docker_version,omitempty"`
@@ -51,7 +52,14 @@ type Progress struct {
 	Status  string // Docker's words: "Pulling fs layer", "Downloading", "Verifying Checksum", "Download complete", "Extracting", "Pull complete", "Already exists", "Pushing", "Pushed", "Layer already exists"
 	Current int64  // bytes
 	Total   int64  // bytes, 0: unknown
-	Aux     any    // push: {Tag, Digest, Size}
+	Aux     any    // push: Pushed
+}
+
+// Pushed is the Aux of a push's last Progress, with Docker's JSON names.
+type Pushed struct {
+	Tag    string
+	Digest string
+	Size   int
 }
 
 // Auth are the credentials of one request, as X-Registry-Auth carries them.
@@ -64,7 +72,39 @@ type PullOptions struct {
 	Auth     Auth
 	Platform string // "" this machine's, or "os/arch[/variant]"
 	AllTags  bool
+	Progress func(Progress) // called from several goroutines, never two at once; nil: none
+}
+
+// PushOptions of one push.
+type PushOptions struct {
+	Auth     Auth
+	Platform string // "" all that is here of an index, else that platform's manifest alone
+	AllTags  bool   // push every tag of the repository
 	Progress func(Progress)
+}
+
+// ImportOptions of one import of a root file system.
+type ImportOptions struct {
+	Message  string              // the config's comment and history line
+	Config   ocispec.ImageConfig // after the caller applied --change
+	Platform string              // "" this machine's
+}
+
+// RemoveOptions of one removal.
+type RemoveOptions struct {
+	Force   bool
+	NoPrune bool // accepted for Docker's sake; parents are not images here
+	// InUse returns the ids of the containers made of the image with this ID; nil: none.
+	InUse func(digest.Digest) []string
+	// Running returns the ids of those that run: they are not forced. nil: none.
+	Running func(digest.Digest) []string
+}
+
+// PruneOptions of one prune.
+type PruneOptions struct {
+	All     bool                // every image without a container, not only those without a name
+	Filters map[string][]string // Docker's: "dangling", "until", "label", "label!"
+	InUse   func(digest.Digest) []string
 }
 
 // Removed is one outcome of a removal, in Docker's words.
@@ -72,21 +112,3 @@ type Removed struct{ Untagged, Deleted string }
 
 // ErrNoImage is what an unknown reference gets: Docker's own words, since tools match on them.
 func ErrNoImage(ref string) error { return errdefs.NotFound("No such image: %s", ref) }
-
-/*
-The service (namespace comes first; Docker's is "moby"):
-
-	New(Config{Content, Snapshots, DB, Leases, Registry, Events}) *Service
-	ParseReference(string) (Reference, error)   Docker's familiar grammar -> canonical; Reference{Domain, Path, Tag, Digest}; String(), Familiar()
-	Pull(ctx, ns, ref string, PullOptions) (Image, error)
-	Push(ctx, ns, ref string, PullOptions) error
-	Load(ctx, ns, io.Reader, quiet bool, func(Progress)) ([]Image, error)   docker archive or OCI layout tar, plain, gzip or zstd
-	Save(ctx, ns, refs []string, io.Writer) error                           both formats in one tar, as docker 25+ writes it
-	Import(ctx, ns, src io.Reader, ref string, changes Config/message) (Image, error)
-	Tag(ctx, ns, source, target string) error
-	Remove(ctx, ns, ref string, RemoveOptions{Force, NoPrune bool; InUse func(digest) []string}) ([]Removed, error)
-	Prune(ctx, ns, PruneOptions{All bool, Filters, InUse}) ([]Removed, int64, error)
-	List(ctx, ns) ([]Detail, error)
-	Get(ctx, ns, refOrID string) (Detail, error)     familiar name, full name, ID or unique prefix of it, config digest
-	Unpack(ctx, Detail) (chainID string, err error)  make sure that the snapshots exist (idempotent; used before a container is made)
-*/

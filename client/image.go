@@ -1,0 +1,131 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+
+	"github.com/moby/moby/api/types/image"
+	"github.com/moby/moby/api/types/registry"
+
+	"github.com/conex-containers/conex/api/docker"
+)
+
+// ImageList lists images; all includes untagged parents.
+func (c *Client) ImageList(ctx context.Context, f docker.Filters, all bool) ([]image.Summary, error) {
+	q := filtered(url.Values{}, f)
+	flag(q, "all", all)
+	return get[[]image.Summary](ctx, c, "/images/json", q)
+}
+
+// ImageInspectRaw returns the engine's own description of an image; platform "" is any.
+func (c *Client) ImageInspectRaw(ctx context.Context, ref, platform string) (json.RawMessage, error) {
+	q := url.Values{}
+	setIf(q, "platform", platform)
+	return get[json.RawMessage](ctx, c, "/images/"+element(ref)+"/json", q)
+}
+
+// ImageHistory lists the steps that made an image, newest first.
+func (c *Client) ImageHistory(ctx context.Context, ref, platform string) ([]image.HistoryResponseItem, error) {
+	q := url.Values{}
+	setIf(q, "platform", platform)
+	return get[[]image.HistoryResponseItem](ctx, c, "/images/"+element(ref)+"/history", q)
+}
+
+// ImageTag gives source another name.
+func (c *Client) ImageTag(ctx context.Context, source, repo, tag string) error {
+	q := url.Values{"repo": {repo}}
+	setIf(q, "tag", tag)
+	return c.post(ctx, "/images/"+element(source)+"/tag", q, nil, nil)
+}
+
+// ImageRemove removes a name, and the image with its last one.
+func (c *Client) ImageRemove(ctx context.Context, ref string, force, noPrune bool) ([]image.DeleteResponse, error) {
+	q := url.Values{}
+	flag(q, "force", force)
+	flag(q, "noprune", noPrune)
+	var out []image.DeleteResponse
+	err := c.delete(ctx, "/images/"+element(ref), q, &out)
+	return out, err
+}
+
+// ImagesPrune deletes the images that nothing uses and the filters match.
+func (c *Client) ImagesPrune(ctx context.Context, f docker.Filters) (image.PruneReport, error) {
+	return post[image.PruneReport](ctx, c, "/images/prune", filtered(url.Values{}, f), nil)
+}
+
+// ImagePull downloads repo at tag (or digest; "" pulls all tags). auth is what authconfig.Encode returns, or "".
+func (c *Client) ImagePull(ctx context.Context, repo, tag, platform, auth string) (*Messages, error) {
+	q := url.Values{"fromImage": {repo}}
+	setIf(q, "tag", tag)
+	setIf(q, "platform", platform)
+	return c.messages(ctx, request{method: http.MethodPost, path: "/images/create", query: q, header: authHeader(auth)})
+}
+
+// ImagePush uploads repo at tag ("" pushes all).
+func (c *Client) ImagePush(ctx context.Context, repo, tag, platform, auth string) (*Messages, error) {
+	q := url.Values{}
+	setIf(q, "tag", tag)
+	setIf(q, "platform", platform)
+	return c.messages(ctx, request{method: http.MethodPost, path: "/images/" + element(repo) + "/push", query: q, header: authHeader(auth)})
+}
+
+func authHeader(auth string) http.Header {
+	if auth == "" {
+		return nil
+	}
+	return http.Header{registry.AuthHeader: {auth}}
+}
+
+// ImageLoad sends an archive. jsonBody tells whether the answer is a JSON stream.
+func (c *Client) ImageLoad(ctx context.Context, archive io.Reader, quiet bool) (*Messages, error) {
+	q := url.Values{"quiet": {"0"}}
+	if quiet {
+		q.Set("quiet", "1")
+	}
+	return c.messages(ctx, request{method: http.MethodPost, path: "/images/load", query: q, body: archive,
+		header: http.Header{"Content-Type": {"application/x-tar"}}})
+}
+
+// ImageSave streams an archive of the images named.
+func (c *Client) ImageSave(ctx context.Context, refs []string, platform string) (io.ReadCloser, error) {
+	q := url.Values{"names": refs}
+	setIf(q, "platform", platform)
+	res, err := c.do(ctx, request{method: http.MethodGet, path: "/images/get", query: q})
+	if err != nil {
+		return nil, err
+	}
+	return res.Body, nil
+}
+
+// ImportOptions of ImageImport.
+type ImportOptions struct {
+	Source            string // URL, or "-" for the archive
+	Repo, Tag         string
+	Message, Platform string
+	Changes           []string // Dockerfile instructions
+}
+
+// ImageImport makes an image of one layer from a tree in a tar archive.
+func (c *Client) ImageImport(ctx context.Context, archive io.Reader, o ImportOptions) (*Messages, error) {
+	q := url.Values{"fromSrc": {o.Source}}
+	setIf(q, "repo", o.Repo)
+	setIf(q, "tag", o.Tag)
+	setIf(q, "message", o.Message)
+	setIf(q, "platform", o.Platform)
+	if len(o.Changes) > 0 {
+		q["changes"] = o.Changes
+	}
+	r := request{method: http.MethodPost, path: "/images/create", query: q}
+	if archive != nil {
+		r.body = archive
+	}
+	return c.messages(ctx, r)
+}
+
+// RegistryLogin asks the engine to try credentials.
+func (c *Client) RegistryLogin(ctx context.Context, auth registry.AuthConfig) (registry.AuthResponse, error) {
+	return post[registry.AuthResponse](ctx, c, "/auth", nil, auth)
+}
