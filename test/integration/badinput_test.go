@@ -137,9 +137,9 @@ func TestDaemonFlags(t *testing.T) {
 		t.Helper()
 		return rig.Exec(t, nil, nil, append([]string{"timeout", "5", rig.Bin("conexd"), "--data-root", dir + "/d", "--exec-root", dir + "/r", "--pidfile", dir + "/pid"}, args...)...)
 	}
-	conexd("--data-rot", "/x").Exits(1).Says("data-root")
-	conexd("--log-level", "loud").Exits(1).Says("loud")
-	conexd("-H", "tcp://127.0.0.1:0").Exits(1).Says("tls")
+	conexd("--data-rot", "/x").Exits(2).Says("data-root")
+	conexd("--log-level", "loud").Exits(2).Says("loud")
+	conexd("-H", "tcp://127.0.0.1:0").Exits(2).Says("tls")
 	write := func(s string) string {
 		t.Helper()
 		if err := os.WriteFile(dir+"/daemon.json", []byte(s), 0o644); err != nil {
@@ -147,17 +147,17 @@ func TestDaemonFlags(t *testing.T) {
 		}
 		return dir + "/daemon.json"
 	}
-	conexd("--config-file", write(`{"insecure-registry": ["x"]}`)).Exits(1).Says("insecure-registries")
-	conexd("--config-file", write(`{"debug": "yes"}`)).Exits(1).Says("debug")
-	conexd("--config-file", write(`{"debug": tru`)).Exits(1).Says("daemon.json")
+	conexd("--config-file", write(`{"insecure-registry": ["x"]}`)).Exits(2).Says("insecure-registries")
+	conexd("--config-file", write(`{"debug": "yes"}`)).Exits(2).Says("debug")
+	conexd("--config-file", write(`{"debug": tru`)).Exits(2).Says("daemon.json")
 	conexd("--config-file", write(`{"debug": true}`), "--validate").Exits(0).Says("configuration OK")
 }
 
 func TestTwoDaemonsSideBySide(t *testing.T) {
 	a, busybox := withBusybox(t)
+	a.Docker("run", "-d", "--name", "same", "-p", "8081:80", busybox, "sleep", "1000").OK()
 	b := rig.Start(t)
 	b.Docker("pull", "-q", busybox).OK()
-	a.Docker("run", "-d", "--name", "same", "-p", "8081:80", busybox, "sleep", "1000").OK()
 	b.Docker("run", "-d", "--name", "same", "-p", "8082:80", busybox, "sleep", "1000").OK()
 	a.Docker("exec", "same", "true").OK()
 	b.Docker("exec", "same", "true").OK()
@@ -182,14 +182,14 @@ func TestOnDemand(t *testing.T) {
 		return rig.Exec(t, []string{"CONEX_HOST=", "DOCKER_HOST="}, nil, append([]string{rig.Bin("conex")}, args...)...)
 	}
 	before := rig.Snapshot(t, "/run/conex")
-	run("daemon", "status").Says("not running")
+	run("daemon", "status").Says("no engine runs")
 	run("run", "--rm", "hello").OK().Says("started the engine")
 	if r := run("run", "--rm", "hello").OK(); strings.Contains(r.Err, "started the engine") {
 		t.Error("it was started twice")
 	}
 	run("daemon", "status").OK().Says("running")
 	run("daemon", "stop").OK()
-	run("daemon", "status").Says("not running")
+	run("daemon", "status").Says("no engine runs")
 	rig.Exec(t, nil, nil, rig.Bin("conexd"), "debug", "audit").OK()
 	rig.Exec(t, nil, nil, rig.Bin("conexd"), "debug", "uninstall").OK()
 	rig.Settled(t, before, func() []string { return rig.Snapshot(t, "/run/conex") })

@@ -62,10 +62,10 @@ func TestAttachedClientSurvivesTheDaemon(t *testing.T) {
 	e, busybox := withBusybox(t)
 	done := make(chan *rig.Result, 1)
 	go func() {
-		done <- e.Docker("run", "--name", "a", busybox, "sh", "-c", "echo before; sleep 1.5; echo after")
+		done <- e.Docker("run", "--name", "att", busybox, "sh", "-c", "echo before; sleep 1.5; echo after")
 	}()
 	rig.Eventually(t, 5*time.Second, "it runs", func() bool {
-		return e.Docker("inspect", "-f", "{{.State.Running}}", "a").Trim() == "true"
+		return e.Docker("inspect", "-f", "{{.State.Running}}", "att").Trim() == "true"
 	})
 	e.Kill9()
 	r := <-done // the wait connection is gone, so the exit status is not told; the output is whole
@@ -73,19 +73,19 @@ func TestAttachedClientSurvivesTheDaemon(t *testing.T) {
 		t.Errorf("output %q", r.Out)
 	}
 	e.Run()
-	e.Docker("logs", "a").OK().Says("before\nafter")
+	e.Docker("logs", "att").OK().Says("before\nafter")
 }
 
 func TestShimKilled(t *testing.T) {
 	e, busybox := withBusybox(t)
-	e.Docker("run", "-d", "--name", "s", busybox, "sleep", "1000").OK()
-	pid := e.Docker("inspect", "-f", "{{.State.Pid}}", "s").OK().Trim()
+	e.Docker("run", "-d", "--name", "shimmed", busybox, "sleep", "1000").OK()
+	pid := e.Docker("inspect", "-f", "{{.State.Pid}}", "shimmed").OK().Trim()
 	shim := rig.Exec(t, nil, nil, "ps", "-o", "ppid=", "-p", pid).OK().Trim()
 	rig.Exec(t, nil, nil, "kill", "-9", shim).OK()
 	rig.Eventually(t, 10*time.Second, "the container is told dead", func() bool {
-		return e.Docker("inspect", "-f", "{{.State.Running}} {{.State.ExitCode}}", "s").Trim() == "false 137"
+		return e.Docker("inspect", "-f", "{{.State.Running}} {{.State.ExitCode}}", "shimmed").Trim() == "false 137"
 	})
 	rig.Eventually(t, 5*time.Second, "its process is gone", func() bool { return rig.Exec(t, nil, nil, "kill", "-0", pid).Code != 0 })
-	e.Docker("start", "s").OK()
-	e.Docker("rm", "-f", "s").OK()
+	e.Docker("start", "shimmed").OK()
+	e.Docker("rm", "-f", "shimmed").OK()
 }

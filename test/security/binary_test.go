@@ -25,12 +25,12 @@ func TestBinaryIsSealed(t *testing.T) {
 	}
 	before := sum()
 	e.Docker("run", "--rm", busybox, "/proc/self/exe")
-	e.Docker("run", "-d", "--name", "w", "--privileged", busybox, "sh", "-c",
+	e.Docker("run", "-d", "--name", "ww", "--privileged", busybox, "sh", "-c",
 		`while :; do for p in /proc/[0-9]*; do [ "$p" = /proc/1 ] || [ "$p" = /proc/$$ ] || { case "$(readlink $p/exe)" in *conex*) echo "seen $(readlink $p/exe)"; (exec 3>$p/exe) 2>/dev/null && echo WRITABLE;; esac; }; done; done`).OK()
 	for range 30 {
-		e.Docker("exec", "w", "/bin/true").OK()
+		e.Docker("exec", "ww", "/bin/true").OK()
 	}
-	if out := e.Docker("logs", "w").OK().Out; strings.Contains(out, "WRITABLE") {
+	if out := e.Docker("logs", "ww").OK().Out; strings.Contains(out, "WRITABLE") {
 		t.Errorf("a binary of ours could be opened for writing from inside:\n%.400s", out)
 	}
 	if sum() != before {
@@ -57,14 +57,14 @@ func TestNoAbstractSockets(t *testing.T) {
 // (CVE-2022-24769).
 func TestUsers(t *testing.T) {
 	e, busybox := start(t)
-	e.Docker("run", "-d", "--name", "u", busybox, "sleep", "1000").OK()
+	e.Docker("run", "-d", "--name", "uu", busybox, "sleep", "1000").OK()
 	for _, user := range []string{"abc", "1000:", ":5", "-1", "4294967296", "1000x", "0x0", "root:nogroup-here"} {
-		for _, r := range []*rig.Result{e.Docker("exec", "-u", user, "u", "id", "-u"), e.Docker("run", "--rm", "-u", user, busybox, "id", "-u")} {
+		for _, r := range []*rig.Result{e.Docker("exec", "-u", user, "uu", "id", "-u"), e.Docker("run", "--rm", "-u", user, busybox, "id", "-u")} {
 			if r.Code == 0 && r.Trim() == "0" && !strings.HasPrefix(user, "root") && user != ":5" {
 				t.Errorf("user %q became root", user)
 			}
 		}
 	}
-	e.Docker("exec", "u", "grep", "CapInh", "/proc/self/status").OK().Says("0000000000000000")
-	e.Docker("exec", "--privileged", "u", "grep", "CapInh", "/proc/self/status").OK().Says("0000000000000000")
+	e.Docker("exec", "uu", "grep", "CapInh", "/proc/self/status").OK().Says("0000000000000000")
+	e.Docker("exec", "--privileged", "uu", "grep", "CapInh", "/proc/self/status").OK().Says("0000000000000000")
 }

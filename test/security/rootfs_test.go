@@ -45,7 +45,7 @@ func TestProcMustBeProc(t *testing.T) {
 // (CVE-2024-21626).
 func TestWorkingDirectoryThroughDescriptors(t *testing.T) {
 	e, busybox := start(t)
-	e.Docker("run", "-d", "--name", "c", busybox, "sleep", "1000").OK()
+	e.Docker("run", "-d", "--name", "cc", busybox, "sleep", "1000").OK()
 	for fd := 0; fd < 40; fd += 1 {
 		n := string(rune('0'+fd/10)) + string(rune('0'+fd%10))
 		n = strings.TrimPrefix(n, "0")
@@ -53,7 +53,7 @@ func TestWorkingDirectoryThroughDescriptors(t *testing.T) {
 			n = "0"
 		}
 		for _, cwd := range []string{"/proc/self/fd/" + n, "/proc/self/fd/" + n + "/../../.."} {
-			if r := e.Docker("exec", "-w", cwd, "c", "ls", "-a", "."); r.Code == 0 && strings.Contains(r.Out, "vda") {
+			if r := e.Docker("exec", "-w", cwd, "cc", "ls", "-a", "."); r.Code == 0 && strings.Contains(r.Out, "vda") {
 				t.Fatalf("exec -w %s sees the host: %s", cwd, r.Out)
 			}
 		}
