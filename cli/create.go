@@ -12,6 +12,7 @@ import (
 
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/cli/spec"
+	"github.com/conex-containers/conex/client"
 )
 
 func createCommand(s *Session) *cobra.Command {
@@ -20,13 +21,18 @@ func createCommand(s *Session) *cobra.Command {
 	c := &cobra.Command{
 		Use: "create [OPTIONS] IMAGE [COMMAND] [ARG...]", Args: minArgs(1), ValidArgsFunction: s.completeImages,
 		RunE: func(c *cobra.Command, args []string) error {
+			id := ""
 			req, err := o.Request(args[0], args[1:])
 			if err == nil {
-				var id string
-				if id, err = s.createContainer(c.Context(), &o, req, quiet); err == nil {
-					_, err = fmt.Fprintln(s.Out, id)
-					return err
-				}
+				id, err = s.createContainer(c.Context(), &o, req, quiet)
+			}
+			var refused *client.Error
+			switch {
+			case err == nil:
+				_, err = fmt.Fprintln(s.Out, id)
+				return err
+			case errors.As(err, &refused): // docker's exit codes: 1 when the engine refuses, 125 when the client does
+				return err
 			}
 			return &exitError{exitEngine, fmt.Errorf("conex: %w\n\nSee 'conex create --help'.", err)}
 		},

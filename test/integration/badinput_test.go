@@ -187,7 +187,7 @@ func TestOnDemand(t *testing.T) {
 	if r := run("run", "--rm", "hello").OK(); strings.Contains(r.Err, "started the engine") {
 		t.Error("it was started twice")
 	}
-	run("daemon", "status").OK().Says("running")
+	run("daemon", "status").OK().Says("the engine runs")
 	run("daemon", "stop").OK()
 	run("daemon", "status").Says("no engine runs")
 	rig.Exec(t, nil, nil, rig.Bin("conexd"), "debug", "audit").OK()

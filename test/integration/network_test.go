@@ -16,7 +16,7 @@ func TestPublishedPorts(t *testing.T) {
 	e, busybox := withBusybox(t)
 	other := rig.NewHost(t, 1)
 	e.Docker("run", "-d", "--name", "srv", "-p", "8081:80", "-p", "127.0.0.1:8082:80", "-p", "9000-9002:81-83", "-p", "82", "-p", "5353:53/udp", busybox, "sh", "-c",
-		serve+" & while :; do echo pong | nc -u -l -p 53 -w 1; done").OK()
+		serve+" & exec probe udp-echo :53").OK()
 	ask := func(addr string) string {
 		c, err := net.DialTimeout("tcp", addr, time.Second)
 		if err != nil {
@@ -50,7 +50,9 @@ func TestPublishedPorts(t *testing.T) {
 	e.Docker("exec", "srv", "nc", "-w", "2", other.Peer, "8081").OK().Says("served")
 	// Out of a container to another machine, under the host's address.
 	listening := make(chan *rig.Result, 1)
-	go func() { listening <- other.Exec("timeout", "20", "busybox", "nc", "-l", "-p", "7777", "-e", "echo", "other host") }()
+	go func() {
+		listening <- other.Exec("timeout", "20", "busybox", "nc", "-l", "-p", "7777", "-e", "echo", "other host")
+	}()
 	rig.Eventually(t, 10*time.Second, "a container reaches the other host, which knows no way back to 172.17.0.0/16", func() bool {
 		return strings.Contains(e.Docker("run", "--rm", busybox, "nc", "-w", "2", other.Addr, "7777").Out, "other host")
 	})

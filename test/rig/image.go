@@ -253,7 +253,23 @@ func (tr *tree) etc() {
 	tr.dir("/tmp", 0o1777)
 }
 
-// Busybox is an image of Debian's busybox-static.
+// probe builds the test images' own program.
+func probe(t testing.TB) []byte {
+	t.Helper()
+	path := t.TempDir() + "/probe"
+	cmd := exec.Command("go", "build", "-trimpath", "-o", path, "github.com/conex-containers/conex/test/rig/probe")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build the probe: %v\n%s", err, out)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// Busybox is an image of Debian's busybox-static, and the probe.
 func Busybox(t testing.TB) *Image {
 	t.Helper()
 	tr := newTree(t)
@@ -271,6 +287,7 @@ func Busybox(t testing.TB) *Image {
 			tr.link("/bin/"+name, "busybox")
 		}
 	}
+	tr.file("/bin/probe", 0o755, probe(t))
 	tr.etc()
 	return tr.image(map[string]any{"Cmd": []string{"sh"}, "Env": []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}})
 }

@@ -1,10 +1,20 @@
 // Package container is the HOST side of the runtime: it creates, starts, signals, execs into, and deletes OCI
 // containers. conex-shim calls it in process and conex-runtime is its command line: one room, two doors.
+//
+//	          Create                  Start                 the program ends
+//	(nothing) ──────▶ creating ─▶ created ─────▶ running ──────────────────▶ stopped ─▶ Delete ─▶ (nothing)
+//	                                  │             │  ▲                        ▲
+//	                                  │       Pause ▼  │ Resume                 │
+//	                                  │            paused                       │
+//	                                  └───────── Kill ──────────────────────────┘
+//
+// A container's process is a direct child of the process that called Create, which reaps it (by its pid or pidfd;
+// nothing here does once Create has returned). What has to outlive that process is in the state directory Root/ID:
+// state.json, written whole by rename, exec.fifo, on which a created process waits, and the mark "started".
 package container
 
 import (
 	"os"
-	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -35,14 +45,10 @@ type Options struct {
 }
 
 // Status is the OCI status of a container: creating, created, running, paused, stopped.
-type Status string
+type Status = specs.ContainerState
 
-// ExitStatus is how a process ended.
-type ExitStatus struct {
-	Code      int // 0-255; 128+n for signal n
-	At        time.Time
-	OOMKilled bool
-}
+// StatusPaused is the status that the specification leaves to runtimes.
+const StatusPaused Status = "paused"
 
 // ExecOptions describe one more process in a running container.
 type ExecOptions struct {

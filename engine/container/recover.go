@@ -1,0 +1,257 @@
+package container
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	types "github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/base/logging"
+	"github.com/conex-containers/conex/manager/metadata"
+	"github.com/conex-containers/conex/manager/snapshot"
+	"github.com/conex-containers/conex/manager/task"
+	"github.com/conex-containers/conex/network"
+)
+
+// Bounds of what Open does at once, and the exit code of a container that a boot ended.
+const (
+	sweepParallel = 8
+	bootParallel  = 4
+	lostExitCode  = 255
+)
+
+// Open loads the containers and adopts those that run; it returns their endpoints, out of which the network is to be
+// restored before Resume. What crashes left is removed: half-made containers, and the rest of removed ones.
+func (s *Service) Open(ctx context.Context) ([]network.Endpoint, error) {
+	runs, err := s.load(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("containers: %w", err)
+	}
+	if err := s.sweep(ctx); err != nil {
+		return nil, fmt.Errorf("containers: %w", err)
+	}
+	// Exits are told while tasks are being adopted: they wait until all containers have their state.
+	opened := make(chan struct{})
+	recovered, err := s.cfg.Tasks.Recover(ctx, func(e task.Exit) {
+		select {
+		case <-opened:
+			s.exited(e)
+		default:
+			go func() { <-opened; s.exited(e) }()
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("containers: %w", err)
+	}
+	endpoints := s.adopt(ctx, recovered, runs)
+	s.lost(ctx, runs)
+	close(opened)
+	return endpoints, nil
+}
+
+// load reads all records into the index and returns what ran when the engine ended, by id.
+func (s *Service) load(ctx context.Context) (map[string]running, error) {
+	runs := map[string]running{}
+	for _, db := range []Database{s.cfg.Durable, s.cfg.Volatile} {
+		err := db.View(ctx, func(tx *metadata.Tx) error {
+			return ignoreNotFound(tx.Each(metadata.Containers, s.cfg.Namespace, "", func(key string, raw []byte) error {
+				var rec Record
+				if err := json.Unmarshal(raw, &rec); err != nil {
+					return fmt.Errorf("record %s: %w", key, err)
+				}
+				if rec.Config == nil || rec.HostConfig == nil {
+					return fmt.Errorf("record %s: it has no configuration", key)
+				}
+				if err := s.index.reserve(rec.Name, rec.ID); err != nil {
+					return err
+				}
+				s.index.add(newContainer(rec))
+				return nil
+			}))
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	err := s.cfg.Volatile.View(ctx, func(tx *metadata.Tx) error {
+		return ignoreNotFound(tx.Each(metadata.Containers, s.runningNamespace(), "", func(key string, raw []byte) error {
+			var run running
+			if err := json.Unmarshal(raw, &run); err != nil {
+				return fmt.Errorf("run of %s: %w", key, err)
+			}
+			runs[key] = run
+			return nil
+		}))
+	})
+	return runs, err
+}
+
+// sweep removes what belongs to no whole container: records without a root file system (but of a run that is still
+// there), root file systems and directories without a record.
+func (s *Service) sweep(ctx context.Context) error {
+	have := map[string]bool{}
+	var stray []string
+	err := s.cfg.Snapshots.Walk(ctx, func(i snapshot.Info) error {
+		if i.Labels[snapshotLabel] != s.cfg.Namespace {
+			return nil
+		}
+		have[i.Key] = true
+		if s.index.get(i.Key) == nil {
+			stray = append(stray, i.Key)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var group errgroup.Group
+	group.SetLimit(sweepParallel)
+	for _, key := range stray {
+		group.Go(func() error { return ignoreNotFound(s.cfg.Snapshots.Remove(ctx, key)) })
+	}
+	for _, c := range s.index.all() {
+		if have[c.id()] {
+			s.useVolumes(ctx, c)
+			continue
+		}
+		logging.From(ctx).Warn("removing a half-made container", "container", c.id())
+		s.index.remove(c)
+		group.Go(func() error { return ignoreNotFound(s.erase(ctx, &c.rec)) })
+	}
+	entries, err := os.ReadDir(filepath.Join(s.cfg.DataRoot, "containers"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return errors.Join(err, group.Wait())
+	}
+	for _, e := range entries {
+		if s.index.get(e.Name()) == nil {
+			group.Go(func() error { return os.RemoveAll(s.dir(e.Name())) })
+		}
+	}
+	return group.Wait()
+}
+
+func (s *Service) useVolumes(ctx context.Context, c *Container) {
+	for _, m := range c.rec.Mounts {
+		if m.Type != mount.TypeVolume {
+			continue
+		}
+		if err := s.cfg.Volumes.Use(m.Name, c.id()); err != nil {
+			logging.From(ctx).Warn("volume of a container", "container", c.id(), "err", err)
+		}
+	}
+}
+
+// adopt gives the containers whose tasks live their state; runs keeps what was not adopted.
+func (s *Service) adopt(ctx context.Context, recovered []task.Recovered, runs map[string]running) []network.Endpoint {
+	var endpoints []network.Endpoint
+	for _, t := range recovered {
+		if t.NetNS != nil {
+			_ = t.NetNS.Close()
+		}
+		if t.Namespace != s.cfg.Namespace {
+			continue
+		}
+		c := s.index.get(t.ID)
+		run, ran := runs[t.ID]
+		if c == nil || !ran || t.Status.State == task.StateCreated {
+			logging.From(ctx).Warn("removing a task that was not started", "container", t.ID)
+			if err := ignoreNotFound(s.cfg.Tasks.Delete(ctx, s.cfg.Namespace, t.ID)); err != nil {
+				logging.From(ctx).Error("remove a task", "container", t.ID, "err", err)
+			}
+			continue
+		}
+		delete(runs, t.ID)
+		s.adoptRun(c, run, t.Status)
+		endpoints = append(endpoints, run.Endpoints...)
+	}
+	return endpoints
+}
+
+func (s *Service) adoptRun(c *Container, run running, st task.Status) {
+	if st.Pid != 0 {
+		run.Pid = st.Pid
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.run, c.ended, c.state = run, make(chan struct{}), types.StateRunning
+	c.rec.HasStarted, c.rec.StartedAt = true, run.StartedAt
+	if st.State == task.StatePaused {
+		c.state = types.StatePaused
+	}
+	if st.State == task.StateRunning {
+		s.watchHealth(c)
+	}
+}
+
+// lost settles containers that ran when the engine ended and of which no task is left: their shims were killed, or
+// the machine booted.
+func (s *Service) lost(ctx context.Context, runs map[string]running) {
+	for id, run := range runs {
+		c := s.index.get(id)
+		if c == nil {
+			if err := s.forgetRun(ctx, id); err != nil {
+				logging.From(ctx).Error("run of an unknown container", "container", id, "err", err)
+			}
+			continue
+		}
+		s.adoptRun(c, run, task.Status{})
+		s.exited(task.Exit{Namespace: s.cfg.Namespace, ID: id, Code: 137, At: time.Now(), Lost: true})
+	}
+	for _, c := range s.index.all() {
+		c.mu.Lock()
+		if c.rec.ShouldRun && !c.alive() {
+			c.rec.ExitCode, c.rec.FinishedAt = lostExitCode, time.Now().UTC()
+		}
+		c.mu.Unlock()
+	}
+}
+
+// Resume starts the containers that their restart policies want after the engine's start, oldest first, on the side.
+func (s *Service) Resume(context.Context) {
+	all := s.index.all()
+	slices.Reverse(all)
+	s.background(func(ctx context.Context) {
+		var group errgroup.Group
+		group.SetLimit(bootParallel)
+		for _, c := range all {
+			if v := c.view(); v.alive() || v.State == types.StateRestarting {
+				continue
+			}
+			rec := c.record()
+			if !wantsBoot(&rec) {
+				if rec.ShouldRun {
+					rec.ShouldRun = false
+					c.set(func() { c.rec.ShouldRun = false })
+					s.persist(ctx, &rec)
+				}
+				continue
+			}
+			group.Go(func() error {
+				s.boot(s.context(ctx, c), c)
+				return nil
+			})
+		}
+		_ = group.Wait() // the functions return no error
+	})
+}
+
+func (s *Service) boot(ctx context.Context, c *Container) {
+	if ctx.Err() != nil {
+		return
+	}
+	c.op.lock()
+	defer c.op.unlock()
+	err := s.startLocked(context.WithoutCancel(ctx), c)
+	if err != nil && !errdefs.Is(err, errdefs.ErrNotModified) {
+		logging.From(ctx).Warn("restart after the engine's start", "op", "start", "err", err)
+	}
+}

@@ -1,0 +1,124 @@
+package container
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/moby/api/types/mount"
+
+	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/engine/spec"
+)
+
+// specMounts are the mounts as the runtime gets them; missing bind sources are made where Docker makes them.
+func specMounts(mounts []Mount) ([]spec.Mount, error) {
+	out := make([]spec.Mount, 0, len(mounts))
+	for _, m := range mounts {
+		sm := spec.Mount{Destination: m.Destination, Source: m.Source, Type: "bind"}
+		switch m.Type {
+		case mount.TypeTmpfs:
+			sm.Type = "tmpfs"
+			sm.Options = tmpfsOptions(m)
+		default:
+			if m.Type == mount.TypeBind {
+				if err := bindSource(m); err != nil {
+					return nil, err
+				}
+			}
+			if m.Subpath != "" {
+				sub, err := volumeSubpath(m)
+				if err != nil {
+					return nil, err
+				}
+				sm.Source = sub
+			}
+			how, prop := "rbind", "rprivate"
+			if m.Type == mount.TypeBind && !m.Recursive {
+				how = "bind"
+			}
+			if m.Propagation != "" {
+				prop = string(m.Propagation)
+			}
+			sm.Options = []string{how, prop}
+			if !m.RW {
+				sm.Options = append(sm.Options, "ro")
+			}
+		}
+		out = append(out, sm)
+	}
+	return out, nil
+}
+
+func bindSource(m Mount) error {
+	_, err := os.Stat(m.Source)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil // what else is wrong with it the runtime tells
+	}
+	if !m.MakeSource {
+		return errdefs.InvalidArgument("invalid mount config for type \"bind\": bind source path does not exist: %s", m.Source)
+	}
+	if err := os.MkdirAll(m.Source, 0o755); err != nil {
+		return fmt.Errorf("error while creating mount source path '%s': %w", m.Source, err)
+	}
+	return nil
+}
+
+// volumeSubpath finds a directory below a volume without leaving it (os.Root refuses what leads out, CVE-2024-21626
+// is what happens otherwise), and names it by its real path.
+func volumeSubpath(m Mount) (string, error) {
+	root, err := os.OpenRoot(m.Source)
+	if err != nil {
+		return "", fmt.Errorf("volume %s: %w", m.Name, err)
+	}
+	defer func() { _ = root.Close() }()
+	f, err := root.Open(m.Subpath)
+	if err != nil {
+		return "", errdefs.InvalidArgument("cannot access path %s of volume %s: %w", m.Subpath, m.Name, err)
+	}
+	defer func() { _ = f.Close() }()
+	path, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(f.Fd())))
+	if err != nil {
+		return "", fmt.Errorf("volume %s: %w", m.Name, err)
+	}
+	return path, nil
+}
+
+// tmpfsOptions starts from safe defaults, each of which the user's options can turn round.
+func tmpfsOptions(m Mount) []string {
+	var user []string
+	if m.TmpfsData != "" {
+		user = strings.Split(m.TmpfsData, ",")
+	}
+	if t := m.Tmpfs; t != nil {
+		if t.SizeBytes > 0 {
+			user = append(user, "size="+strconv.FormatInt(t.SizeBytes, 10))
+		}
+		if t.Mode != 0 {
+			user = append(user, "mode="+strconv.FormatUint(uint64(t.Mode), 8))
+		}
+		for _, o := range t.Options {
+			user = append(user, strings.Join(o, "="))
+		}
+	}
+	out := []string{}
+	for _, def := range []struct{ is, not string }{{"noexec", "exec"}, {"nosuid", "suid"}, {"nodev", "dev"}} {
+		if !slices.Contains(user, def.not) {
+			out = append(out, def.is)
+		}
+	}
+	out = append(out, "rprivate")
+	for _, o := range user {
+		if o != "" && !slices.Contains(out, o) {
+			out = append(out, o)
+		}
+	}
+	if !m.RW {
+		out = append(out, "ro")
+	}
+	return out
+}

@@ -1,0 +1,88 @@
+package image
+
+import (
+	"context"
+	"io"
+	"strings"
+
+	"github.com/moby/moby/api/types/registry"
+
+	"github.com/conex-containers/conex/api/docker"
+	"github.com/conex-containers/conex/manager/image"
+)
+
+func progressOf(to docker.ProgressFunc) func(image.Progress) {
+	if to == nil {
+		return nil
+	}
+	return func(p image.Progress) {
+		to(docker.Progress{ID: p.ID, Status: p.Status, Current: p.Current, Total: p.Total, Aux: p.Aux})
+	}
+}
+
+func authOf(a registry.AuthConfig) image.Auth {
+	return image.Auth{
+		Username: a.Username, Password: a.Password, IdentityToken: a.IdentityToken, RegistryToken: a.RegistryToken, ServerAddress: a.ServerAddress,
+	}
+}
+
+// ImagePull brings an image from its registry; the embedded one comes out of this binary where no registry has it.
+func (s *Service) ImagePull(ctx context.Context, ref, platform string, auth registry.AuthConfig, progress docker.ProgressFunc) error {
+	_, err := s.cfg.Mover.Pull(ctx, s.cfg.Namespace, ref, image.PullOptions{Auth: authOf(auth), Platform: platform, Progress: progressOf(progress)})
+	return err
+}
+
+// ImagePush sends an image to its registry.
+func (s *Service) ImagePush(ctx context.Context, ref string, auth registry.AuthConfig, progress docker.ProgressFunc) error {
+	return s.cfg.Mover.Push(ctx, s.cfg.Namespace, ref, image.PushOptions{Auth: authOf(auth), Progress: progressOf(progress)})
+}
+
+// ImageLoad brings the images of an archive in.
+func (s *Service) ImageLoad(ctx context.Context, r io.Reader, quiet bool, progress docker.ProgressFunc) error {
+	report := func(p image.Progress) {
+		if progress == nil {
+			return
+		}
+		if p.ID == "" && strings.HasPrefix(p.Status, "Loaded image") {
+			progress(docker.Progress{Stream: p.Status + "\n"})
+			return
+		}
+		progress(docker.Progress{ID: p.ID, Status: p.Status, Current: p.Current, Total: p.Total, Aux: p.Aux})
+	}
+	_, err := s.cfg.Mover.Load(ctx, s.cfg.Namespace, r, quiet, report)
+	return err
+}
+
+// ImageSave writes images as one archive.
+func (s *Service) ImageSave(ctx context.Context, refs []string, w io.Writer) error {
+	return s.cfg.Mover.Save(ctx, s.cfg.Namespace, refs, w)
+}
+
+// ImageImport makes an image of a root file system's tar.
+func (s *Service) ImageImport(ctx context.Context, r io.Reader, repo, tag, message, platform string, changes []string, progress docker.ProgressFunc) error {
+	cfg, err := ParseChanges(changes)
+	if err != nil {
+		return err
+	}
+	ref := repo
+	if repo != "" && tag != "" {
+		ref = repo + ":" + tag
+	}
+	img, err := s.cfg.Mover.Import(ctx, s.cfg.Namespace, r, ref, image.ImportOptions{Message: message, Config: cfg, Platform: platform})
+	if err != nil {
+		return err
+	}
+	if progress != nil {
+		progress(docker.Progress{Status: img.Target.Digest.String()})
+	}
+	return nil
+}
+
+// RegistryLogin checks credentials at their registry.
+func (s *Service) RegistryLogin(ctx context.Context, auth registry.AuthConfig) (registry.AuthResponse, error) {
+	token, err := s.cfg.Mover.Login(ctx, authOf(auth))
+	if err != nil {
+		return registry.AuthResponse{}, err
+	}
+	return registry.AuthResponse{Status: "Login Succeeded", IdentityToken: token}, nil
+}

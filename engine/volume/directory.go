@@ -1,0 +1,103 @@
+package volume
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/base/ids"
+)
+
+// discard deletes a volume's directory, unless somebody mounted something below it: deleting that would reach into
+// another file system.
+func (s *Store) discard(name string) error {
+	dir := filepath.Join(s.root, name)
+	mounted, err := mountsBelow(dir)
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", name, err)
+	}
+	if len(mounted) > 0 {
+		return errdefs.Conflict("remove %s: %s is mounted below it: unmount that first", name, mounted[0])
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove %s: %w", name, err)
+	}
+	return nil
+}
+
+// mountsBelow lists mount points at or below dir out of /proc/self/mountinfo (proc_pid_mountinfo(5)).
+func mountsBelow(dir string) ([]string, error) {
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+	var out []string
+	for line := range strings.SplitSeq(string(data), "\n") {
+		if f := strings.Fields(line); len(f) > 4 {
+			if p := unescape.Replace(f[4]); p == dir || strings.HasPrefix(p, dir+"/") {
+				out = append(out, p)
+			}
+		}
+	}
+	return out, nil
+}
+
+// Size adds up what a volume occupies, in bytes; links are not followed out of it.
+func (s *Store) Size(name string) (int64, error) {
+	root, err := os.OpenRoot(s.Dir(name))
+	if err != nil {
+		return 0, fmt.Errorf("volume %s: %w", name, err)
+	}
+	defer func() { _ = root.Close() }()
+	var total int64
+	err = fs.WalkDir(root.FS(), ".", func(_ string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // gone meanwhile
+		}
+		if fi, err := d.Info(); err == nil && fi.Mode().IsRegular() {
+			total += fi.Size()
+		}
+		return nil
+	})
+	return total, err
+}
+
+func checkName(name string) error {
+	if err := ids.CheckName("volume name", name); err != nil {
+		return errdefs.InvalidArgument(`create %s: %q includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path`, name, name)
+	}
+	if len(name) > 255 {
+		return errdefs.InvalidArgument("create %s: the name is longer than 255 characters", name[:32]+"...")
+	}
+	return nil
+}
+
+// checkOptions accepts what the local driver can do without a mount of its own on the host: a bind of a directory.
+func checkOptions(o map[string]string) error {
+	for k := range o {
+		if k != "type" && k != "o" && k != "device" {
+			return fmt.Errorf("invalid option: %q", k)
+		}
+	}
+	if len(o) == 0 {
+		return nil
+	}
+	if _, ok := BindDevice(o); !ok {
+		return errdefs.NotImplemented("volume options type=%s, o=%s: only o=bind with a device is there", o["type"], o["o"])
+	}
+	return nil
+}
+
+// BindDevice returns the host directory of a volume whose options bind one.
+func BindDevice(o map[string]string) (string, bool) {
+	if o["type"] != "" && o["type"] != "none" && o["type"] != "bind" || !filepath.IsAbs(o["device"]) {
+		return "", false
+	}
+	bind := slices.ContainsFunc(strings.Split(o["o"], ","), func(s string) bool { return s == "bind" || s == "rbind" })
+	return o["device"], bind || o["type"] == "bind"
+}

@@ -1,0 +1,197 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/conex-containers/conex/linux/pty"
+	"github.com/conex-containers/conex/runtime/container"
+	"github.com/conex-containers/conex/runtime/spec"
+)
+
+func (a *app) create(ctx context.Context, c *call) (int, error) {
+	if err := seal(); err != nil {
+		return 1, err
+	}
+	o, err := a.createOptions(c)
+	if err != nil {
+		return 1, err
+	}
+	made, err := container.Create(ctx, *o)
+	if err != nil {
+		return 1, err
+	}
+	defer func() { _ = made.Close() }()
+	return 0, sendPidfd(c.opt.pidfdSocket, made.Pidfd())
+}
+
+func (a *app) start(ctx context.Context, c *call) (int, error) {
+	made, err := a.load(c)
+	if err != nil {
+		return 1, err
+	}
+	defer func() { _ = made.Close() }()
+	return 0, made.Start(ctx)
+}
+
+// runContainer is create and start; in the foreground also wait and delete.
+func (a *app) runContainer(ctx context.Context, c *call) (int, error) {
+	if err := seal(); err != nil {
+		return 1, err
+	}
+	o, err := a.createOptions(c)
+	if err != nil {
+		return 1, err
+	}
+	var fg *foreground
+	if !c.opt.detach {
+		fg = newForeground(a)
+		defer fg.close()
+		if !c.opt.noSubreaper {
+			_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+		}
+		if c.opt.consoleSocket == "" {
+			o.Terminal = fg.terminal
+		}
+	}
+	made, err := container.Create(ctx, *o)
+	if err != nil {
+		return 1, err
+	}
+	defer func() { _ = made.Close() }()
+	if err = sendPidfd(c.opt.pidfdSocket, made.Pidfd()); err == nil {
+		err = made.Start(ctx)
+	}
+	if err != nil {
+		return exitOf(err), errors.Join(err, made.Delete(ctx, true))
+	}
+	if c.opt.detach {
+		return 0, nil
+	}
+	code, err := fg.wait(made.Pid(), made.Pidfd())
+	if err != nil || c.opt.keep {
+		return code, err
+	}
+	return code, made.Delete(ctx, true)
+}
+
+// exitOf is the shell's exit code for a program that did not start.
+func exitOf(err error) int {
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return 127
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.ENOEXEC), errors.Is(err, unix.EISDIR):
+		return 126
+	}
+	return 1
+}
+
+func (a *app) createOptions(c *call) (*container.Options, error) {
+	o := &container.Options{ID: c.args[0], Root: a.root, Bundle: c.opt.bundle, NoPivot: c.opt.noPivot,
+		NoNewKeyring: c.opt.noNewKeyring, SystemdCgroup: a.systemd, PidFile: c.opt.pidFile,
+		Stdio: [3]*os.File{a.stdin, a.stdout, a.stderr}}
+	if o.Bundle == "" {
+		o.Bundle = "."
+	}
+	if c.opt.config != "" {
+		b, err := os.ReadFile(c.opt.config)
+		if err != nil {
+			return nil, err
+		}
+		if o.Spec, err = spec.Parse(b); err != nil {
+			return nil, err
+		}
+	}
+	if c.opt.consoleSocket != "" {
+		o.Terminal = sendMaster(c.opt.consoleSocket)
+	}
+	var err error
+	if o.ExtraFiles, err = inherited(c.opt.preserveFDs); err != nil {
+		return nil, err
+	}
+	if os.Getenv("LISTEN_FDS") != "" && o.Spec == nil {
+		if o.Spec, err = spec.Load(o.Bundle); err != nil {
+			return nil, err
+		}
+	}
+	if o.Spec != nil {
+		o.Spec.Process.Env = append(o.Spec.Process.Env, listenEnv()...)
+	}
+	return o, nil
+}
+
+// listenEnv is what a program that systemd's socket activation is for looks at (sd_listen_fds(3)): it is process 1.
+func listenEnv() []string {
+	if n := os.Getenv("LISTEN_FDS"); n != "" {
+		return []string{"LISTEN_FDS=" + n, "LISTEN_PID=1"}
+	}
+	return nil
+}
+
+// inherited are the descriptors from 3 on that the program gets: those of socket activation and n more.
+func inherited(n int) ([]*os.File, error) {
+	if s := os.Getenv("LISTEN_FDS"); s != "" {
+		listen, err := strconv.Atoi(s)
+		if err != nil {
+			return nil, fmt.Errorf("unable to use LISTEN_FDS: %w", err)
+		}
+		n += listen
+	}
+	var out []*os.File
+	for fd := 3; fd < 3+n; fd++ {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+			return nil, fmt.Errorf("unable to preserve file descriptor %d: %w", fd, err)
+		}
+		out = append(out, os.NewFile(uintptr(fd), "inherited"))
+	}
+	return out, nil
+}
+
+// sendMaster hands a terminal's master to whoever listens at path.
+func sendMaster(path string) func(*os.File) error {
+	return func(master *os.File) error {
+		defer func() { _ = master.Close() }()
+		return pty.Send(path, master)
+	}
+}
+
+// sendPidfd hands a pidfd to whoever listens at path.
+func sendPidfd(path string, fd int) error {
+	if path == "" {
+		return nil
+	}
+	n, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return err
+	}
+	f := os.NewFile(uintptr(n), "pidfd")
+	defer func() { _ = f.Close() }()
+	return pty.Send(path, f)
+}
+
+// spec writes an example configuration.
+func (a *app) spec(_ context.Context, c *call) (int, error) {
+	if c.opt.bundle != "" {
+		if err := os.Chdir(c.opt.bundle); err != nil {
+			return 1, err
+		}
+	}
+	f, err := os.OpenFile(spec.ConfigName, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if errors.Is(err, os.ErrExist) {
+		return 1, fmt.Errorf("file %s exists. Remove it first", spec.ConfigName)
+	}
+	if err != nil {
+		return 1, err
+	}
+	err = writeIndented(f, "\t", spec.Example(c.opt.rootless))
+	return 0, errors.Join(err, f.Close())
+}
+
+func (a *app) features(context.Context, *call) (int, error) {
+	return 0, writeIndented(a.stdout, "    ", spec.Features())
+}

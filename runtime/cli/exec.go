@@ -1,0 +1,161 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/runtime/container"
+)
+
+func (a *app) exec(ctx context.Context, c *call) (int, error) {
+	if err := seal(); err != nil {
+		return 1, err
+	}
+	made, err := a.load(c)
+	if err != nil {
+		return 255, err
+	}
+	defer func() { _ = made.Close() }()
+	p, err := execProcess(made.Process(), c)
+	if err != nil {
+		return 255, err
+	}
+	o, fg, err := a.execOptions(c, p)
+	if err != nil {
+		return 255, err
+	}
+	if fg != nil {
+		defer fg.close()
+	}
+	process, err := made.Exec(ctx, *o)
+	if err != nil {
+		if code := exitOf(err); code > 1 {
+			return code, err
+		}
+		return 255, err
+	}
+	defer func() { _ = process.Close() }()
+	if err := sendPidfd(c.opt.pidfdSocket, process.Pidfd()); err != nil {
+		return 255, err
+	}
+	if c.opt.detach {
+		return 0, nil
+	}
+	return fg.wait(process.Pid(), process.Pidfd())
+}
+
+// execOptions are Exec's, and the foreground of a process that is not detached.
+func (a *app) execOptions(c *call, p *specs.Process) (*container.ExecOptions, *foreground, error) {
+	o := &container.ExecOptions{ID: strconv.Itoa(os.Getpid()), Process: p, Stdio: [3]*os.File{a.stdin, a.stdout, a.stderr},
+		PidFile: c.opt.pidFile, IgnorePaused: c.opt.ignorePaused, Cgroup: c.opt.cgroup}
+	var err error
+	if o.ExtraFiles, err = inherited(c.opt.preserveFDs); err != nil {
+		return nil, nil, err
+	}
+	if p.Terminal && c.opt.detach && c.opt.consoleSocket == "" {
+		return nil, nil, errdefs.InvalidArgument("cannot allocate tty if runc will detach without setting console socket")
+	}
+	var fg *foreground
+	if !c.opt.detach {
+		fg = newForeground(a)
+		o.Terminal = fg.terminal
+	}
+	if c.opt.consoleSocket != "" {
+		o.Terminal = sendMaster(c.opt.consoleSocket)
+	}
+	return o, fg, nil
+}
+
+// execProcess is the process that the flags describe: --process whole, or the container's own with changes.
+func execProcess(own *specs.Process, c *call) (*specs.Process, error) {
+	o := &c.opt
+	if o.process != "" {
+		b, err := os.ReadFile(o.process)
+		if err != nil {
+			return nil, err
+		}
+		p := &specs.Process{}
+		if err := json.Unmarshal(b, p); err != nil {
+			return nil, errdefs.InvalidArgument("%s: %w", o.process, err)
+		}
+		return p, nil
+	}
+	if len(c.args) < 2 {
+		return nil, errdefs.InvalidArgument("exec: a command, or --process, is needed")
+	}
+	p := *own
+	p.Args = c.args[1:]
+	p.Terminal = o.tty
+	p.ConsoleSize = nil
+	p.Env = append(append([]string(nil), own.Env...), o.env...)
+	if o.cwd != "" {
+		p.Cwd = o.cwd
+	}
+	if o.label != "" {
+		p.SelinuxLabel = o.label
+	}
+	if o.apparmor != "" {
+		p.ApparmorProfile = o.apparmor
+	}
+	p.NoNewPrivileges = p.NoNewPrivileges || o.noNewPrivs
+	if err := setUser(&p, o.user, o.gids); err != nil {
+		return nil, err
+	}
+	addCapabilities(&p, o.caps)
+	return &p, nil
+}
+
+// setUser reads UID[:GID]; anything else than numbers in range is an error, never a default (CVE-2026-30892).
+func setUser(p *specs.Process, user string, gids []string) error {
+	if user != "" {
+		uid, gid, hasGid := strings.Cut(user, ":")
+		u, err := parseID("uid", uid)
+		if err != nil {
+			return err
+		}
+		p.User.UID = u
+		if hasGid {
+			if p.User.GID, err = parseID("gid", gid); err != nil {
+				return err
+			}
+		}
+	}
+	for _, s := range gids {
+		g, err := parseID("gid", s)
+		if err != nil {
+			return err
+		}
+		p.User.AdditionalGids = append(p.User.AdditionalGids[:len(p.User.AdditionalGids):len(p.User.AdditionalGids)], g)
+	}
+	return nil
+}
+
+// parseID reads a user or group number. 4294967295 is "no change" to the kernel (setresuid(2)) and therefore refused.
+func parseID(what, s string) (uint32, error) {
+	n, err := strconv.ParseUint(s, 10, 32)
+	if err != nil || n == 1<<32-1 {
+		return 0, errdefs.InvalidArgument("parsing %q as a %s: must be a number from 0 to 4294967294", s, what)
+	}
+	return uint32(n), nil
+}
+
+// addCapabilities gives the process more, but never inheritable ones (CVE-2022-29162).
+func addCapabilities(p *specs.Process, names []string) {
+	if len(names) == 0 {
+		return
+	}
+	var c specs.LinuxCapabilities
+	if p.Capabilities != nil {
+		c = *p.Capabilities
+	}
+	for _, set := range []*[]string{&c.Bounding, &c.Effective, &c.Permitted} {
+		*set = append(append([]string(nil), *set...), names...)
+	}
+	p.Capabilities = &c
+}

@@ -1,0 +1,41 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/conex-containers/conex/linux/mount"
+)
+
+// seal makes sure that this program's own file cannot be written to through /proc/PID/exe by a container whose
+// program is /proc/self/exe (CVE-2019-5736): unless the file lies on a read-only mount already, the program executes
+// itself once more from a detached read-only mount of it, which no container is ever able to make writable. Whoever
+// starts it often executes it from such a mount himself and saves this.
+func seal() error {
+	exe, err := unix.Open("/proc/self/exe", unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open own program: %w", err)
+	}
+	defer func() { _ = unix.Close(exe) }()
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(exe, &fs); err != nil {
+		return fmt.Errorf("own program: %w", err)
+	}
+	if fs.Flags&unix.ST_RDONLY != 0 || os.Geteuid() != 0 {
+		return nil // sealed; or not privileged, and then what the container's user may write he may write anyway
+	}
+	t, err := mount.Clone(unix.AT_FDCWD, "/proc/self/exe", false)
+	if err != nil {
+		return fmt.Errorf("seal own program: %w", err)
+	}
+	defer t.Close()
+	if err := t.SetAttr(mount.Attr{Set: unix.MOUNT_ATTR_RDONLY}, false); err != nil {
+		return fmt.Errorf("seal own program: %w", err)
+	}
+	err = syscall.Exec("/proc/self/fd/"+strconv.Itoa(int(t)), os.Args, os.Environ())
+	return fmt.Errorf("seal own program: exec: %w", err)
+}

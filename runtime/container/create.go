@@ -1,0 +1,215 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/conex-containers/conex/base/cleanup"
+	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/linux/cgroup"
+	"github.com/conex-containers/conex/linux/lsm"
+	"github.com/conex-containers/conex/linux/pidfd"
+	"github.com/conex-containers/conex/linux/seccomp"
+	"github.com/conex-containers/conex/runtime/child"
+	"github.com/conex-containers/conex/runtime/spec"
+)
+
+// creation is a container in the making.
+type creation struct {
+	o      Options
+	spec   *specs.Spec
+	c      *Container
+	plan   *plan
+	files  *placed
+	labels []lsm.Label
+	prog   *child.Program
+	host   int // this side's end of the handshake
+	state  int // the state directory
+	// contexts are the file systems that the process opens for this side, by the number of their mount.
+	contexts map[int]int
+	names    []string
+	built    built
+	stop     func() bool
+}
+
+// Create makes a container whose process has done all but executing its program: it waits for Start. Errors: id and
+// configuration InvalidArgument, an id in use AlreadyExists, a missing bundle NotFound; that of a missing program
+// has ENOENT or EACCES in its chain and runc's text. On an error nothing is left.
+func Create(ctx context.Context, o Options) (*Container, error) {
+	k := &creation{o: o, host: -1, state: -1}
+	c, err := k.create(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("container %s: create: %w", o.ID, err)
+	}
+	return c, nil
+}
+
+func (k *creation) create(ctx context.Context) (_ *Container, err error) {
+	var undo cleanup.Stack
+	defer func() {
+		if err != nil {
+			undo.Run(ctx, nil) // what fails here was half-made: the cause is what the caller has to know
+		}
+	}()
+	defer k.release()
+	for _, step := range []func(context.Context, *cleanup.Stack) error{
+		k.load,       // 1 configuration
+		k.claim,      // 2 the id
+		k.makeCgroup, // 3
+		k.prepare,    // 4 all that the process will need, computed
+		k.spawn,      // 5 the process, in its namespaces and cgroups
+		k.record,     // 6 findable by others from now on
+		k.buildRoot,  // 7 its root directory, by a thread of ours in its place
+		k.finish,     // 8 let it go on to exec.fifo
+	} {
+		if err := step(ctx, &undo); err != nil {
+			return nil, errors.Join(context.Cause(ctx), err)
+		}
+	}
+	undo.Release()
+	return k.c, nil
+}
+
+// release gives back what only the making needed.
+func (k *creation) release() {
+	if k.stop != nil {
+		k.stop()
+	}
+	for _, fd := range []int{k.host, k.state} {
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
+	}
+	if k.plan != nil {
+		k.plan.close()
+	}
+	if k.files != nil {
+		k.files.close()
+	}
+	k.built.close()
+}
+
+func (k *creation) load(_ context.Context, _ *cleanup.Stack) (err error) {
+	if k.o.Bundle, err = filepath.Abs(k.o.Bundle); err != nil {
+		return err
+	}
+	k.spec = k.o.Spec
+	if k.spec == nil {
+		k.spec, err = spec.Load(k.o.Bundle)
+	} else {
+		err = spec.Validate(k.spec)
+	}
+	if err != nil {
+		return err
+	}
+	if len(k.o.Rootfs) == 0 && (k.spec.Root == nil || k.spec.Root.Path == "") {
+		return errdefs.InvalidArgument("no root file system: set root.path")
+	}
+	if k.spec.Process.Terminal && k.o.Terminal == nil {
+		return errdefs.InvalidArgument("cannot allocate tty if runc will detach without setting console socket")
+	}
+	if !k.spec.Process.Terminal && k.spec.Process.ConsoleSize != nil {
+		k.spec.Process.ConsoleSize = nil // only meaningful with a terminal (config.md)
+	}
+	return nil
+}
+
+// claim takes the id: the directory can only be made once.
+func (k *creation) claim(_ context.Context, undo *cleanup.Stack) error {
+	d, err := dir(k.o.Root, k.o.ID)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(k.o.Root, rootDirMode); err != nil {
+		return err
+	}
+	if err := os.Mkdir(d, dirMode); err != nil {
+		if errors.Is(err, os.ErrExist) {
+			return errdefs.AlreadyExists("container with id exists: %s", k.o.ID)
+		}
+		return err
+	}
+	undo.Add(func(context.Context) error { return os.RemoveAll(d) })
+	if k.state, err = unix.Open(d, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+		return fmt.Errorf("open %s: %w", d, err)
+	}
+	// Modes without the umask: a mapped root has to pass.
+	if err := os.Chmod(d, dirMode); err != nil {
+		return err
+	}
+	fifo := filepath.Join(d, child.FifoName)
+	if err := unix.Mkfifo(fifo, fifoMode); err != nil {
+		return fmt.Errorf("make %s: %w", child.FifoName, err)
+	}
+	if err := os.Chmod(fifo, fifoMode); err != nil {
+		return err
+	}
+	s := k.spec
+	k.c = &Container{dir: d, pidfd: -1, rec: &record{Version: s.Version, ID: k.o.ID, Bundle: k.o.Bundle, Created: time.Now(),
+		Owner: os.Geteuid(), Annotations: s.Annotations, Process: s.Process, Hooks: s.Hooks}}
+	if s.Root != nil && s.Root.Path != "" {
+		k.c.rec.Rootfs = s.Root.Path
+		if !filepath.IsAbs(s.Root.Path) {
+			k.c.rec.Rootfs = filepath.Join(k.o.Bundle, s.Root.Path)
+		}
+	}
+	return nil
+}
+
+func (k *creation) makeCgroup(_ context.Context, undo *cleanup.Stack) error {
+	path := k.spec.Linux.CgroupsPath
+	if path == "" {
+		path = k.o.ID // below the caller's own
+	}
+	g, err := cgroup.New(cgroup.Config{Path: path, Systemd: k.o.SystemdCgroup, Resources: k.spec.Linux.Resources,
+		Rootless: os.Geteuid() != 0})
+	if err != nil {
+		return err
+	}
+	undo.Add(g.Destroy)
+	k.c.group = g
+	k.c.rec.Cgroups = g.Paths()
+	return nil
+}
+
+// prepare computes the program of the process.
+func (k *creation) prepare(ctx context.Context, _ *cleanup.Stack) (err error) {
+	s, p := k.spec, k.spec.Process
+	if k.plan, err = planNamespaces(s, k.o.NetNS); err != nil {
+		return err
+	}
+	if k.files, err = placeFiles(k.o.Stdio, k.o.ExtraFiles, p.Terminal); err != nil {
+		return err
+	}
+	if s.Linux.Seccomp != nil && len(s.Linux.Seccomp.DefaultAction) > 0 {
+		if k.c.filter, err = seccomp.Compile(s.Linux.Seccomp); err != nil {
+			return err
+		}
+		k.c.rec.Filter, k.c.rec.FilterFlags = true, k.c.filter.Flags
+		k.c.rec.ListenerPath, k.c.rec.ListenerMetadata = s.Linux.Seccomp.ListenerPath, s.Linux.Seccomp.ListenerMetadata
+		if err := saveFilter(k.c.dir, k.c.filter); err != nil {
+			return err
+		}
+	}
+	if k.labels, err = lsm.ForExec(p.ApparmorProfile, p.SelinuxLabel); err != nil {
+		return err
+	}
+	k.askContexts()
+	k.c.rec.Namespaces = k.plan.all
+	return nil
+}
+
+// record makes the container findable: whoever deletes it after a crash of this process knows what to remove.
+func (k *creation) record(_ context.Context, _ *cleanup.Stack) (err error) {
+	if k.c.rec.Start, err = pidfd.StartTime(k.c.rec.Pid); err != nil {
+		return err
+	}
+	return k.c.rec.save(k.c.dir)
+}

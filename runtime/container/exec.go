@@ -1,0 +1,314 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/linux/lsm"
+	"github.com/conex-containers/conex/linux/mount"
+	"github.com/conex-containers/conex/linux/namespace"
+	"github.com/conex-containers/conex/linux/pidfd"
+	"github.com/conex-containers/conex/linux/pty"
+	"github.com/conex-containers/conex/linux/safepath"
+	"github.com/conex-containers/conex/linux/seccomp"
+	"github.com/conex-containers/conex/runtime/child"
+	"github.com/conex-containers/conex/runtime/handshake"
+)
+
+// Process is a process that Exec started. The caller is its parent and reaps it.
+type Process struct {
+	pid   int
+	pidfd int
+}
+
+// Pid is the process's number on the host.
+func (p *Process) Pid() int { return p.pid }
+
+// Pidfd is a descriptor of the process, good until Close.
+func (p *Process) Pidfd() int { return p.pidfd }
+
+// Close closes the pidfd; the process lives on.
+func (p *Process) Close() error {
+	if p.pidfd < 0 {
+		return nil
+	}
+	err := unix.Close(p.pidfd)
+	p.pidfd = -1
+	return err
+}
+
+// execution is one Exec in the making.
+type execution struct {
+	c     *Container
+	o     ExecOptions
+	sets  child.Sets
+	filt  *seccomp.Program
+	pair  *pty.Pair
+	proc  mount.Tree
+	home  string
+	files *placed
+	label []lsm.Label
+}
+
+// Exec starts one more process in the container; when it returns, the program runs. Errors: FailedPrecondition when
+// the container is not running (or paused, unless IgnorePaused); of the program as for Create.
+func (c *Container) Exec(ctx context.Context, o ExecOptions) (*Process, error) {
+	p, err := c.exec(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("container %s: exec %s: %w", c.ID(), o.ID, err)
+	}
+	return p, nil
+}
+
+func (c *Container) exec(ctx context.Context, o ExecOptions) (*Process, error) {
+	if o.Process == nil || len(o.Process.Args) == 0 {
+		return nil, errdefs.InvalidArgument("process.args must not be empty")
+	}
+	st, err := c.status()
+	if err != nil {
+		return nil, err
+	}
+	if st == specs.StateStopped {
+		return nil, errdefs.FailedPrecondition("cannot exec in a stopped container")
+	}
+	if st == StatusPaused && !o.IgnorePaused {
+		return nil, errdefs.FailedPrecondition("cannot exec in a paused container (use --ignore-paused to override)")
+	}
+	e := &execution{c: c, o: o, proc: -1, sets: sets(ctx, o.Process.Capabilities, c.rec.Namespaces&unix.CLONE_NEWUSER != 0)}
+	if e.filt, err = c.loadedFilter(); err != nil {
+		return nil, err
+	}
+	return e.run(ctx)
+}
+
+// loadedFilter is the container's seccomp filter for one more process.
+func (c *Container) loadedFilter() (*seccomp.Program, error) {
+	if !c.rec.Filter {
+		return nil, nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.filter == nil {
+		f, err := loadFilter(c.dir, c.rec.FilterFlags)
+		if err != nil {
+			return nil, err
+		}
+		c.filter = f
+	}
+	return c.filter, nil
+}
+
+func (e *execution) run(ctx context.Context) (_ *Process, err error) {
+	defer e.close()
+	if err := e.look(); err != nil {
+		return nil, err
+	}
+	host, inside, err := handshake.Pair()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unix.Close(host) }()
+	prog, p, err := e.spawn(ctx, inside)
+	_ = unix.Close(inside)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = pidfd.Signal(p.pidfd, unix.SIGKILL) })
+	err = e.handshake(host, prog, p)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err == nil {
+		err = e.handOver(p)
+	}
+	if err != nil {
+		_ = pidfd.Signal(p.pidfd, unix.SIGKILL)
+		reap(p.pidfd)
+		_ = p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (e *execution) close() {
+	if e.files != nil {
+		e.files.close()
+	}
+	if e.pair != nil {
+		if e.pair.Master != nil {
+			_ = e.pair.Master.Close()
+		}
+		_ = e.pair.Slave.Close()
+	}
+	e.proc.Close()
+}
+
+// look finds out what the container's root says: the program, $HOME, a terminal. The root is that of the first
+// process, reached once, by a descriptor.
+func (e *execution) look() (err error) {
+	fd, err := unix.Open(fmt.Sprintf("/proc/%d/root", e.c.rec.Pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open the container's root: %w", err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	if !e.c.alive() {
+		return errdefs.FailedPrecondition("cannot exec in a stopped container") // the number may be another's by now
+	}
+	root := safepath.At(fd)
+	p := e.o.Process
+	if err := findProgram(root, p); err != nil {
+		return fmt.Errorf("unable to start container process: %w", err)
+	}
+	e.home = home(root, p.User.UID)
+	if e.label, err = lsm.ForExec(p.ApparmorProfile, p.SelinuxLabel); err != nil {
+		return err
+	}
+	if len(e.label) > 0 {
+		if e.proc, err = mount.PrivateProc(); err != nil {
+			return err
+		}
+	}
+	if e.files, err = placeFiles(e.o.Stdio, e.o.ExtraFiles, p.Terminal); err != nil {
+		return err
+	}
+	if p.Terminal {
+		return e.terminal(root)
+	}
+	if e.c.rec.Namespaces&unix.CLONE_NEWUSER == 0 {
+		giveStreams(e.files.stdio, int(p.User.UID))
+	}
+	return nil
+}
+
+func (e *execution) terminal(root safepath.Root) error {
+	pts, err := root.OpenPlain("/dev/pts", unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return fmt.Errorf("terminal: %w", err)
+	}
+	defer func() { _ = unix.Close(pts) }()
+	if e.pair, err = pty.Open(pts); err != nil {
+		return err
+	}
+	if s := e.o.Process.ConsoleSize; s != nil {
+		if err := pty.Resize(e.pair.Master, uint16(s.Width), uint16(s.Height)); err != nil {
+			return fmt.Errorf("terminal: resize: %w", err)
+		}
+	}
+	if e.c.rec.Namespaces&unix.CLONE_NEWUSER == 0 {
+		return unix.Fchown(rawFD(e.pair.Slave), int(e.o.Process.User.UID), -1)
+	}
+	return nil
+}
+
+// spawn clones the process. It joins the cgroups first, as a process of the host, and then enters all namespaces of
+// the first process by its pidfd in one call; only the pid namespace is a matter of who clones.
+func (e *execution) spawn(ctx context.Context, inside int) (*child.Program, *Process, error) {
+	join, tasks, err := e.join()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer closeAll(append(tasks, join))
+	p := e.o.Process
+	lim, err := limits(ctx, p, e.c.rec.Namespaces&unix.CLONE_NEWUSER != 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	target := e.c.Pidfd()
+	tty := -1
+	if e.pair != nil {
+		tty = rawFD(e.pair.Slave)
+	}
+	all := e.c.rec.Namespaces
+	prog, err := child.Build(&child.Config{
+		Sync: inside, Tasks: tasks, StateDir: -1, TTY: tty, Stdio: e.files.stdio, Extra: e.files.extra,
+		Joins:  []child.Join{{FD: target, Flags: all &^ unix.CLONE_NEWPID, Name: "of the container"}},
+		Labels: e.label, Process: p, Limits: lim, Sets: e.sets, Seccomp: e.filt,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	out := &Process{pidfd: -1}
+	clone := func() (err error) {
+		out.pid, out.pidfd, err = child.Clone(prog, 0, join)
+		return err
+	}
+	if all&unix.CLONE_NEWPID == 0 {
+		return prog, out, clone()
+	}
+	return prog, out, namespace.Throwaway(func() error {
+		if err := unix.Setns(target, unix.CLONE_NEWPID); err != nil {
+			return fmt.Errorf("enter the container's pid namespace: %w", err)
+		}
+		return clone()
+	})
+}
+
+// join opens the container's cgroups, or a group below them.
+func (e *execution) join() (int, []int, error) {
+	if e.o.Cgroup == "" {
+		return openJoin(e.c.group)
+	}
+	sub := safepath.Clean(e.o.Cgroup)
+	if strings.Contains("/"+e.o.Cgroup+"/", "/../") {
+		return -1, nil, errdefs.InvalidArgument("sub-cgroup path %q leaves the container's", e.o.Cgroup)
+	}
+	paths := make(map[string]string)
+	for controller, dir := range e.c.rec.Cgroups {
+		paths[controller] = filepath.Join(dir, sub)
+	}
+	g, err := openGroup(paths)
+	if err != nil {
+		return -1, nil, err
+	}
+	return openJoin(g)
+}
+
+// handshake lets the process go and waits until it has executed its program.
+func (e *execution) handshake(host int, prog *child.Program, p *Process) error {
+	var rights []int
+	if e.proc >= 0 {
+		rights = append(rights, int(e.proc))
+	}
+	if err := handshake.Go(host, e.home, rights...); err != nil {
+		return err
+	}
+	m, err := readMessage(host, prog)
+	if err == nil && m.Kind == handshake.Listener {
+		if err = e.c.sendListener(p.pid, p.pidfd, int(m.Value), specs.StateRunning); err != nil {
+			return err
+		}
+		if err = handshake.Go(host, ""); err != nil {
+			return err
+		}
+		_, err = readMessage(host, prog)
+	}
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	if err == nil {
+		return errdefs.FailedPrecondition("handshake: a message instead of the end")
+	}
+	return err
+}
+
+func (e *execution) handOver(p *Process) error {
+	if e.pair != nil {
+		if e.o.Terminal == nil {
+			return errdefs.InvalidArgument("a terminal needs somebody who takes it")
+		}
+		master := e.pair.Master
+		e.pair.Master = nil
+		if err := e.o.Terminal(master); err != nil {
+			return fmt.Errorf("terminal: %w", err)
+		}
+	}
+	return writePid(e.o.PidFile, p.pid)
+}

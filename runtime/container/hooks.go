@@ -1,0 +1,107 @@
+package container
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/base/logging"
+)
+
+// outputLimit is how much of a hook's output an error shows.
+const outputLimit = 4096
+
+// runHooks runs hooks in order with the state on their stdin; the first that fails ends it.
+func runHooks(ctx context.Context, kind string, hooks []specs.Hook, state specs.State) error {
+	if len(hooks) == 0 {
+		return nil
+	}
+	stdin, err := json.Marshal(state)
+	if err != nil {
+		return err
+	}
+	for i, h := range hooks {
+		if err := runHook(ctx, h, stdin); err != nil {
+			return fmt.Errorf("error running %s hook #%d: %w", kind, i, err)
+		}
+	}
+	return nil
+}
+
+func runHook(ctx context.Context, h specs.Hook, stdin []byte) error {
+	if h.Timeout != nil {
+		if *h.Timeout <= 0 {
+			return errdefs.InvalidArgument("hook %s: timeout must be greater than zero", h.Path)
+		}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(*h.Timeout)*time.Second)
+		defer cancel()
+	}
+	var out bytes.Buffer
+	cmd := exec.CommandContext(ctx, h.Path)
+	cmd.Args = h.Args
+	if len(cmd.Args) == 0 {
+		cmd.Args = []string{h.Path}
+	}
+	cmd.Env = h.Env
+	if cmd.Env == nil {
+		cmd.Env = []string{} // nil would be ours
+	}
+	cmd.Stdin = bytes.NewReader(stdin)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.WaitDelay = time.Second // a daemon that the hook left behind may hold its output open
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		return fmt.Errorf("hook %s: ran past its timeout: %w", h.Path, ctx.Err())
+	}
+	if err != nil {
+		text := bytes.TrimSpace(out.Bytes())
+		return fmt.Errorf("hook %s: %w, output: %s", h.Path, err, text[:min(len(text), outputLimit)])
+	}
+	return nil
+}
+
+// runHooks runs what comes between the making of the namespaces and the pivot: prestart and createRuntime in the
+// runtime's namespaces, so not on this thread; createContainer in the container's, its pid namespace included.
+func (b *builder) runHooks() error {
+	h := b.k.spec.Hooks
+	if h == nil {
+		return nil
+	}
+	state := b.k.c.stateAs(specs.StateCreating).State
+	onHost := make(chan error, 1)
+	go func() {
+		//nolint:staticcheck // deprecated, but in use
+		if err := runHooks(b.ctx, "prestart", h.Prestart, state); err != nil {
+			onHost <- err
+			return
+		}
+		onHost <- runHooks(b.ctx, "createRuntime", h.CreateRuntime, state)
+	}()
+	if err := <-onHost; err != nil {
+		return err
+	}
+	if len(h.CreateContainer) == 0 {
+		return nil
+	}
+	if err := unix.Setns(b.k.c.pidfd, b.k.plan.all&unix.CLONE_NEWPID); err != nil && b.k.plan.all&unix.CLONE_NEWPID != 0 {
+		return fmt.Errorf("enter the container's pid namespace: %w", err)
+	}
+	return runHooks(b.ctx, "createContainer", h.CreateContainer, state)
+}
+
+// warnHooks is runHooks for hooks whose failure only is logged (poststop, runtime.md).
+func warnHooks(ctx context.Context, kind string, hooks []specs.Hook, state specs.State) {
+	for i := range hooks {
+		if err := runHooks(ctx, kind, hooks[i:i+1], state); err != nil {
+			logging.From(ctx).Warn("hook", "container", state.ID, "err", err)
+		}
+	}
+}

@@ -1,0 +1,166 @@
+package container
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/conex-containers/conex/linux/namespace"
+	"github.com/conex-containers/conex/runtime/child"
+)
+
+// plan says how each namespace of the specification comes about.
+//
+//	new user, pid, mount, net, ipc, uts   made by the clone itself, owned by the new user namespace
+//	new cgroup                            unshared by the process after it has joined its cgroups
+//	new time                              unshared by the cloning thread: only its children are in
+//	path of pid or time                   entered by the cloning thread: likewise
+//	path of any other                     entered by the process, the user namespace last: the host's root may
+//	                                      enter what does not belong to it
+//
+// With a new user namespace the clone is inside it at once, so the thread enters all paths. // With the path of a user namespace the new ones have to be made inside it: then the process unshares them, and when
+// a pid namespace is among them it clones once more.
+type plan struct {
+	clone      int // flags of the clone
+	unshare    int // flags that the process unshares
+	fork       bool
+	joins      []child.Join
+	thread     []child.Join // for the cloning thread
+	offsets    string       // of a new time namespace, as timens_offsets wants them
+	newTime    bool
+	newUser    bool
+	user       bool // any user namespace of its own
+	newMount   bool
+	newNet     bool
+	all        int // every namespace that is not the runtime's
+	descriptor []int
+}
+
+// close gives the opened namespaces back.
+func (p *plan) close() {
+	for _, fd := range p.descriptor {
+		_ = unix.Close(fd)
+	}
+}
+
+func planNamespaces(s *specs.Spec, net *os.File) (p *plan, err error) {
+	p = &plan{}
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+	for _, ns := range s.Linux.Namespaces {
+		flag, err := namespace.Flag(ns.Type)
+		if err != nil {
+			return nil, err
+		}
+		if flag == unix.CLONE_NEWNET && net != nil {
+			continue // below: the caller's own
+		}
+		p.all |= flag
+		if ns.Path == "" {
+			p.make(flag)
+			continue
+		}
+		if err := p.join(ns, flag); err != nil {
+			return nil, err
+		}
+	}
+	if net != nil {
+		p.all |= unix.CLONE_NEWNET
+		p.joins = append([]child.Join{{FD: int(net.Fd()), Flags: unix.CLONE_NEWNET, Name: "network"}}, p.joins...)
+	}
+	if p.newUser {
+		p.thread, p.joins = append(p.thread, p.joins...), nil
+	}
+	p.user = p.all&unix.CLONE_NEWUSER != 0
+	if p.user && !p.newUser {
+		p.unshare |= p.clone
+		p.fork = p.clone&unix.CLONE_NEWPID != 0
+		p.clone = 0
+	}
+	p.offsets = offsets(s.Linux.TimeOffsets)
+	return p, nil
+}
+
+// make notes a new namespace.
+func (p *plan) make(flag int) {
+	switch flag {
+	case unix.CLONE_NEWCGROUP:
+		p.unshare |= flag
+	case unix.CLONE_NEWTIME:
+		p.newTime = true
+	default:
+		p.clone |= flag
+	}
+	p.newUser = p.newUser || flag == unix.CLONE_NEWUSER
+	p.newMount = p.newMount || flag == unix.CLONE_NEWNS
+	p.newNet = p.newNet || flag == unix.CLONE_NEWNET
+}
+
+func (p *plan) join(ns specs.LinuxNamespace, flag int) error {
+	fd, err := namespace.Open(ns.Path, flag)
+	if err != nil {
+		return err
+	}
+	p.descriptor = append(p.descriptor, fd)
+	j := child.Join{FD: fd, Flags: flag, Name: string(ns.Type)}
+	switch flag {
+	case unix.CLONE_NEWPID, unix.CLONE_NEWTIME:
+		p.thread = append(p.thread, j)
+	case unix.CLONE_NEWUSER:
+		p.joins = append(p.joins, j)
+	default:
+		p.joins = append([]child.Join{j}, p.joins...)
+	}
+	return nil
+}
+
+// offsets is the text of timens_offsets (time_namespaces(7)).
+func offsets(list map[string]specs.LinuxTimeOffset) string {
+	var b strings.Builder
+	for clock, o := range list {
+		fmt.Fprintf(&b, "%s %d %d\n", clock, o.Secs, o.Nanosecs)
+	}
+	return b.String()
+}
+
+// spawn clones the process, on a thread of its own when the thread has to be somewhere first.
+func (p *plan) spawn(prog *child.Program, cgroup int) (pid, fd int, err error) {
+	if len(p.thread) == 0 && !p.newTime {
+		return child.Clone(prog, p.clone, cgroup)
+	}
+	err = namespace.Throwaway(func() error {
+		for _, j := range p.thread {
+			if err := unix.Setns(j.FD, j.Flags); err != nil {
+				return fmt.Errorf("join %s namespace: %w", j.Name, err)
+			}
+		}
+		if p.newTime {
+			if err := unix.Unshare(unix.CLONE_NEWTIME); err != nil {
+				return fmt.Errorf("new time namespace: %w", err)
+			}
+			if p.offsets != "" {
+				// A thread's own, although only processes show it: thread-self has no such file.
+				path := fmt.Sprintf("/proc/%d/timens_offsets", unix.Gettid())
+				if err := os.WriteFile(path, []byte(p.offsets), 0); err != nil {
+					return fmt.Errorf("time namespace: %w", err)
+				}
+			}
+		}
+		var err error
+		pid, fd, err = child.Clone(prog, p.clone, cgroup)
+		return err
+	})
+	return pid, fd, err
+}
+
+// enter is what a thread of the host side may enter by the process's pidfd to work in its place: not the user
+// namespace (a process with several threads cannot), and pid and time would be its children's only.
+func (p *plan) enter() int {
+	return p.all & (unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP)
+}

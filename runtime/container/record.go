@@ -1,0 +1,114 @@
+package container
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+	"unsafe"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/conex-containers/conex/base/atomicfile"
+	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/base/ids"
+	"github.com/conex-containers/conex/linux/seccomp"
+)
+
+const (
+	stateName   = "state.json"
+	filterName  = "seccomp.bpf"
+	startedName = "started" // an empty file: Start has been called
+	stateMode   = 0o600
+	dirMode     = 0o711 // a mapped root has to reach exec.fifo through a descriptor of the directory
+	fifoMode    = 0o622
+	rootDirMode = 0o700
+)
+
+// record is state.json: all that a later process needs of the container. Pid alone says nothing: with Start it
+// names one process of this boot.
+type record struct {
+	Version     string            `json:"ociVersion"`
+	ID          string            `json:"id"`
+	Pid         int               `json:"pid"`
+	Start       uint64            `json:"start"`
+	Bundle      string            `json:"bundle"`
+	Rootfs      string            `json:"rootfs,omitempty"`
+	Created     time.Time         `json:"created"`
+	Owner       int               `json:"owner"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+	Cgroups     map[string]string `json:"cgroups"`
+	Namespaces  int               `json:"namespaces"` // CLONE_NEW* that the process is in and the host is not
+	Process     *specs.Process    `json:"process"`
+	Hooks       *specs.Hooks      `json:"hooks,omitempty"`
+	Filter      bool              `json:"filter,omitempty"` // seccomp.bpf is there
+	FilterFlags uint              `json:"filterFlags,omitempty"`
+
+	ListenerPath     string `json:"listenerPath,omitempty"`
+	ListenerMetadata string `json:"listenerMetadata,omitempty"`
+}
+
+// dir is the container's state directory. The id is checked here, so that none ever leaves root.
+func dir(root, id string) (string, error) {
+	if _, err := ids.Parse(id); err != nil {
+		return "", err
+	}
+	return filepath.Join(root, id), nil
+}
+
+func (r *record) save(dir string) error {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(filepath.Join(dir, stateName), b, stateMode, false)
+}
+
+// loadRecord reads a state file; errdefs.ErrNotFound when the container does not exist.
+func loadRecord(dir, id string) (*record, error) {
+	b, err := os.ReadFile(filepath.Join(dir, stateName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errdefs.NotFound("container %s does not exist", id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return parseRecord(b, id)
+}
+
+func parseRecord(b []byte, id string) (*record, error) {
+	r := &record{}
+	if err := json.Unmarshal(b, r); err != nil {
+		return nil, fmt.Errorf("container %s: %s: %w", id, stateName, err)
+	}
+	if r.ID != id {
+		return nil, errdefs.FailedPrecondition("container %s: %s is another container's (%q)", id, stateName, r.ID)
+	}
+	return r, nil
+}
+
+// saveFilter keeps the compiled filter for processes that another runtime process starts in the container.
+func saveFilter(dir string, p *seccomp.Program) error {
+	size := len(p.Filter) * int(unsafe.Sizeof(unix.SockFilter{}))
+	b := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(p.Filter))), size)
+	return os.WriteFile(filepath.Join(dir, filterName), b, stateMode)
+}
+
+func loadFilter(dir string, flags uint) (*seccomp.Program, error) {
+	b, err := os.ReadFile(filepath.Join(dir, filterName))
+	if err != nil {
+		return nil, err
+	}
+	size := int(unsafe.Sizeof(unix.SockFilter{}))
+	if len(b) == 0 || len(b)%size != 0 || len(b)/size > 4096 {
+		return nil, errdefs.FailedPrecondition("%s is damaged", filterName)
+	}
+	p := &seccomp.Program{Filter: make([]unix.SockFilter, len(b)/size), Flags: flags,
+		Listener: flags&unix.SECCOMP_FILTER_FLAG_NEW_LISTENER != 0}
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(p.Filter))), len(b)), b)
+	return p, nil
+}
