@@ -49,4 +49,4 @@ uninstall:
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(BINARIES))
 
 clean:
-	rm -rf bin
+	rm -rf bin manager/image/hello/image/hello.tar

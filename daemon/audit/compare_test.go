@@ -131,17 +131,17 @@ func TestEachLeakIsFound(t *testing.T) {
 }
 
 func TestCollectableIsNoLeak(t *testing.T) {
-	tg, r, k, d := healthy()
+	tg, r, _, d := healthy()
 	d.Reachable, d.Chains = nil, nil
 	r.Containers, r.Running, r.Snapshots = map[Task]bool{}, nil, map[string]Snapshot{"chain": {Dir: "overlay/1"}}
-	k, d.Bundles, d.Runtime, d.Container, d.Snapshots = Kernel{}, nil, nil, nil, map[string]bool{"overlay/1": true}
+	d.Bundles, d.Runtime, d.Container, d.Snapshots = nil, nil, nil, map[string]bool{"overlay/1": true}
 	d.Ingests, d.Trash = []string{"/d/content/ingest/x"}, []string{"/d/snapshot/overlay/trash/4"}
-	rep := NewReport(Compare(tg, r, k, d))
+	rep := NewReport(Compare(tg, r, Kernel{}, d))
 	if !rep.Clean || len(rep.Findings) != 5 {
 		t.Errorf("%+v", rep)
 	}
 	r.Leased = map[string]bool{"chain": true, aa.String(): true}
-	if rep := NewReport(Compare(tg, r, k, d)); len(rep.Findings) != 3 {
+	if rep := NewReport(Compare(tg, r, Kernel{}, d)); len(rep.Findings) != 3 {
 		t.Errorf("leased things are reported: %+v", rep)
 	}
 }

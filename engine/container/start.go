@@ -96,7 +96,7 @@ func (s *Service) start(ctx context.Context, c *Container) (err error) {
 	}()
 	namespace := r.openNamespace(ctx)
 	if err := r.prepare(ctx); err != nil {
-		namespace()
+		r.netns, _ = namespace() // closed on the way out
 		return err
 	}
 	if r.netns, err = namespace(); err != nil {

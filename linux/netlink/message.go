@@ -69,10 +69,6 @@ func (m *message) u32(kind uint16, v uint32) *message {
 	return m.attr(kind, binary.NativeEndian.AppendUint32(nil, v))
 }
 
-func (m *message) be16(kind uint16, v uint16) *message {
-	return m.attr(kind, binary.BigEndian.AppendUint16(nil, v))
-}
-
 func (m *message) be32(kind uint16, v uint32) *message {
 	return m.attr(kind, binary.BigEndian.AppendUint32(nil, v))
 }

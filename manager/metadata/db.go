@@ -13,6 +13,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/base/errdefs"
@@ -169,9 +170,9 @@ func openBolt(path string, o Options) (b *bolt.DB, err error) {
 	case err == nil:
 		b.AllocSize = 1 << 20 // by which the file grows
 		return b, nil
-	case errors.Is(err, bolt.ErrTimeout):
+	case errors.Is(err, berrors.ErrTimeout):
 		return nil, errdefs.Unavailable("database %s: another program has the file locked", path)
-	case errors.Is(err, bolt.ErrInvalid), errors.Is(err, bolt.ErrChecksum), errors.Is(err, bolt.ErrVersionMismatch):
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
 		return nil, damaged(path, err)
 	}
 	return nil, fmt.Errorf("database %s: %w", path, err)
@@ -236,7 +237,7 @@ func (db *DB) Close() error {
 }
 
 func (db *DB) wrap(err error) error {
-	if errors.Is(err, bolt.ErrDatabaseNotOpen) {
+	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
 		return errdefs.Unavailable("database %s is closed", db.path)
 	}
 	return fmt.Errorf("database %s: %w", db.path, err)

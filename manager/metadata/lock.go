@@ -47,7 +47,7 @@ func acquire(path string, o Options) (*os.File, error) {
 	if o.ReadOnly {
 		return f, nil
 	}
-	if err := f.Truncate(0); err == nil {
+	if err = f.Truncate(0); err == nil {
 		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	if err != nil {

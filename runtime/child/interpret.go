@@ -133,7 +133,7 @@ func (p *Program) fail(report uintptr, o *op, i int, errno syscall.Errno) {
 //go:norace
 //go:noinline
 func rawWrite(fd uintptr, m *handshake.Message) {
-	syscall.RawSyscall6(unix.SYS_WRITE, fd, uintptr(unsafe.Pointer(m)), uintptr(handshake.Size), 0, 0, 0)
+	_, _, _ = syscall.RawSyscall6(unix.SYS_WRITE, fd, uintptr(unsafe.Pointer(m)), uintptr(handshake.Size), 0, 0, 0)
 }
 
 //go:nosplit
@@ -141,6 +141,6 @@ func rawWrite(fd uintptr, m *handshake.Message) {
 //go:noinline
 func exit(code uintptr) {
 	for {
-		syscall.RawSyscall6(unix.SYS_EXIT_GROUP, code, 0, 0, 0, 0, 0)
+		_, _, _ = syscall.RawSyscall6(unix.SYS_EXIT_GROUP, code, 0, 0, 0, 0, 0)
 	}
 }

@@ -19,7 +19,6 @@ type options struct {
 	cwd, user, process, label, apparmor, cgroup string
 	env, gids, caps                             list
 	tty, noNewPrivs, ignorePaused               bool
-	noNewPrivsSet                               bool
 
 	all, force, quiet, regex, stats, rootless bool
 	format                                    string

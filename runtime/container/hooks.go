@@ -78,7 +78,7 @@ func (b *builder) runHooks() error {
 	state := b.k.c.stateAs(specs.StateCreating).State
 	onHost := make(chan error, 1)
 	go func() {
-		//nolint:staticcheck // deprecated, but in use
+		//lint:ignore SA1019 deprecated by the specification, but in use
 		if err := runHooks(b.ctx, "prestart", h.Prestart, state); err != nil {
 			onHost <- err
 			return

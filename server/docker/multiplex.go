@@ -16,8 +16,7 @@ import (
 // A multiplexed stream carries stdout and stderr over one connection in frames:
 //
 //	| stream (0 stdin, 1 stdout, 2 stderr, 3 the engine's error) | 0 0 0 | length, 4 bytes big-endian | payload |
-const frameHeader = 8
-
+//
 // appendFrame appends one frame with the payload p to dst.
 func appendFrame(dst []byte, stream stdcopy.StdType, p ...[]byte) []byte {
 	n := 0

@@ -49,7 +49,7 @@ var fences = []fence{
 	{"go.etcd.io/bbolt", []string{"manager/metadata"}},
 	{"google.golang.org/grpc", []string{"server/cri", "server/containerd", "build"}},
 	{"k8s.io/", []string{"server/cri", "server/containerd", "build"}},
-	{"github.com/google/nftables", []string{"linux/nft"}},
+	{"github.com/google/nftables", []string{"linux/nft", "network/firewall"}},
 	{"github.com/vishvananda/netlink", []string{"linux/netlink"}},
 	{"github.com/opencontainers/cgroups", []string{"linux/cgroup"}},
 	{"github.com/containerd/containerd/", []string{"api/shim", "shim", "manager/task"}},
@@ -57,8 +57,11 @@ var fences = []fence{
 	{"github.com/spf13/cobra", []string{"cli", "daemon", "runtime/cli"}},
 }
 
-// grpcWords are the two small packages of gRPC that ttrpc itself speaks with: status codes, no transport.
-var grpcWords = []string{"google.golang.org/grpc/codes", "google.golang.org/grpc/status", "google.golang.org/grpc/internal"}
+// grpcWords are the small packages of gRPC that ttrpc itself speaks with: status codes, no client, no transport.
+var grpcWords = []string{
+	"google.golang.org/grpc/codes", "google.golang.org/grpc/status", "google.golang.org/grpc/internal",
+	"google.golang.org/grpc/connectivity", "google.golang.org/grpc/grpclog", "google.golang.org/grpc/serviceconfig",
+}
 
 type pkg struct {
 	ImportPath   string

@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -107,27 +106,7 @@ func (tr *tree) program(path string) {
 	}
 }
 
-func (tr *tree) folder(path string) {
-	tr.t.Helper()
-	err := filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if d.IsDir() {
-			tr.dir(p, 0o755)
-			return nil
-		}
-		if st, err := os.Stat(p); err == nil && st.Mode().IsRegular() {
-			tr.copy(p)
-		}
-		return nil
-	})
-	if err != nil {
-		tr.t.Fatal(err)
-	}
-}
-
-// layer closes the tree and returns the image of it with the given config.
+// image closes the tree and returns the image of it with the given config.
 func (tr *tree) image(config map[string]any) *Image {
 	tr.t.Helper()
 	if err := tr.tw.Close(); err != nil {

@@ -174,7 +174,9 @@ func (e *Engine) Kill9() {
 	if err := e.cmd.Process.Kill(); err != nil {
 		e.T.Fatal(err)
 	}
-	<-e.done
+	if err := <-e.done; err == nil {
+		e.T.Error("conexd ended well although it was killed")
+	}
 	e.cmd = nil
 }
 
@@ -193,7 +195,7 @@ func (e *Engine) Stop() {
 	case <-time.After(20 * time.Second):
 		e.T.Errorf("conexd does not end after SIGTERM")
 		_ = e.cmd.Process.Kill()
-		<-e.done
+		e.T.Logf("conexd: %v", <-e.done)
 	}
 	e.cmd = nil
 }
@@ -279,6 +281,7 @@ func Exec(t testing.TB, env []string, stdin []byte, argv ...string) *Result {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), env...)
+	cmd.WaitDelay = 2 * time.Second // a helper that the command leaves behind (conmon) may keep its streams open
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	if stdin != nil {

@@ -47,9 +47,10 @@ func TestNoAbstractSockets(t *testing.T) {
 			t.Errorf("abstract socket: %s", line)
 		}
 	}
-	st, err := os.Stat(e.ExecRoot + "/task")
-	if err != nil || st.Mode().Perm()&0o077 != 0 {
-		t.Errorf("the shims' sockets are behind mode %v, %v: others can reach them", st.Mode(), err)
+	e.Docker("run", "-d", "--name", "shim", busybox, "sleep", "1000").OK()
+	bundle := e.ExecRoot + "/task/moby/" + e.Docker("inspect", "-f", "{{.Id}}", "shim").OK().Trim()
+	if st, err := os.Stat(bundle); err != nil || st.Mode().Perm()&0o077 != 0 {
+		t.Errorf("%s, with the shim's sockets: %v, %v: others can reach them", bundle, st.Mode(), err)
 	}
 }
 
