@@ -41,8 +41,8 @@ func (e *exitError) Error() string {
 func (e *exitError) Unwrap() error { return e.Err }
 
 // Main runs one command line (without the program's name) and returns the exit code.
-func Main(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) (code int) {
-	s := &Session{In: in, Out: out, Err: errOut, Getenv: os.Getenv}
+func Main(ctx context.Context, args []string, version string, in io.Reader, out, errOut io.Writer) (code int) {
+	s := &Session{Version: version, In: in, Out: out, Err: errOut, Getenv: os.Getenv}
 	defer s.close() // also restores the terminal when something panics
 	err := s.run(ctx, args)
 	s.restore()
@@ -74,7 +74,7 @@ func (s *Session) run(ctx context.Context, args []string) error {
 	rest := flags.Args()
 	switch {
 	case s.global.version:
-		_, err := fmt.Fprintf(s.Out, "Conex version %s, build %s\n", Version, commit())
+		_, err := fmt.Fprintf(s.Out, "Conex version %s, build %s\n", s.Version, commit())
 		return err
 	case len(rest) > 0 && rest[0] == "help":
 		rest = append(rest[1:], "--help")

@@ -136,7 +136,7 @@ func (e *fakeEngine) conex(t *testing.T, in io.Reader, args ...string) (code int
 	if in == nil {
 		in = strings.NewReader("")
 	}
-	code = Main(context.Background(), append([]string{"-H", e.host, "--config", t.TempDir()}, args...), in, &o, &eo)
+	code = Main(context.Background(), append([]string{"-H", e.host, "--config", t.TempDir()}, args...), "1.2.3", in, &o, &eo)
 	return code, o.String(), eo.String()
 }
 

@@ -27,7 +27,7 @@ func infoCommand(s *Session) *cobra.Command {
 			}
 			switch layout {
 			case "":
-				_, err = s.Out.Write([]byte(infoText(info)))
+				_, err = s.Out.Write([]byte(infoText(s.Version, info)))
 				for _, w := range info.Warnings {
 					_, _ = fmt.Fprintln(s.Err, w)
 				}
@@ -47,10 +47,10 @@ func infoCommand(s *Session) *cobra.Command {
 }
 
 // infoText is Docker's plain form: one "Key: value" per line, indented under Client and Server.
-func infoText(i system.Info) string {
+func infoText(version string, i system.Info) string {
 	var b strings.Builder
 	line := func(format string, a ...any) { fmt.Fprintf(&b, format+"\n", a...) }
-	line("Client:\n Version:    %s\n Context:    default\n\nServer:", Version)
+	line("Client:\n Version:    %s\n Context:    default\n\nServer:", version)
 	line(" Containers: %d\n  Running: %d\n  Paused: %d\n  Stopped: %d", i.Containers, i.ContainersRunning, i.ContainersPaused, i.ContainersStopped)
 	line(" Images: %d\n Server Version: %s\n Storage Driver: %s", i.Images, i.ServerVersion, i.Driver)
 	for _, kv := range i.DriverStatus {

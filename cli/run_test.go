@@ -169,7 +169,7 @@ func TestLogsSplitsStreams(t *testing.T) {
 
 func TestNoEngineSaysWhatToDo(t *testing.T) {
 	var out, errOut bytes.Buffer
-	code := Main(t.Context(), []string{"-H", "unix:///nonexistent/x.sock", "ps"}, nil, &out, &errOut)
+	code := Main(t.Context(), []string{"-H", "unix:///nonexistent/x.sock", "ps"}, "1.2.3", nil, &out, &errOut)
 	if text := errOut.String(); code != 1 || !strings.Contains(text, "unix:///nonexistent/x.sock") || !strings.Contains(text, "conexd -H") {
 		t.Errorf("%d %q", code, text)
 	}
@@ -227,7 +227,7 @@ func TestCompletion(t *testing.T) {
 			args = append(args, strings.TrimSuffix(a, "|"))
 		}
 		var out bytes.Buffer
-		Main(t.Context(), args, nil, &out, io.Discard)
+		Main(t.Context(), args, "1.2.3", nil, &out, io.Discard)
 		var got []string
 		for _, l := range strings.Split(strings.TrimSpace(out.String()), "\n") {
 			if l != "" && l[0] != ':' {

@@ -19,6 +19,7 @@ import (
 
 // Session is one call of the program: its streams, its global flags, and the client once it is needed.
 type Session struct {
+	Version  string // of this program
 	In       io.Reader
 	Out, Err io.Writer
 	Getenv   func(string) string
@@ -64,7 +65,7 @@ func (s *Session) Client() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := client.Options{Host: host, UserAgent: "Conex-Client/" + Version, Version: s.Getenv("DOCKER_API_VERSION")}
+	o := client.Options{Host: host, UserAgent: "Conex-Client/" + s.Version, Version: s.Getenv("DOCKER_API_VERSION")}
 	if o.TLS, err = s.tls(); err != nil {
 		return nil, err
 	}

@@ -113,7 +113,7 @@ func TestTerminalIsRawDuringAndRestoredAfter(t *testing.T) {
 	before := termios(t, tty)
 	exit := make(chan int)
 	go func() {
-		exit <- Main(context.Background(), []string{"-H", e.host, "run", "-it", "busybox"}, tty, tty, io.Discard)
+		exit <- Main(context.Background(), []string{"-H", e.host, "run", "-it", "busybox"}, "1.2.3", tty, tty, io.Discard)
 	}()
 	expect(t, user, "ready\r\n")
 	if raw := termios(t, tty); raw.Lflag&(unix.ICANON|unix.ECHO|unix.ISIG) != 0 || raw.Oflag&unix.OPOST != 0 {
@@ -161,7 +161,7 @@ func TestDetachKeysLeaveItRunning(t *testing.T) {
 			args = append(args, c.flag)
 		}
 		exit := make(chan int)
-		go func() { exit <- Main(context.Background(), append(args, "busybox"), tty, tty, io.Discard) }()
+		go func() { exit <- Main(context.Background(), append(args, "busybox"), "1.2.3", tty, tty, io.Discard) }()
 		expect(t, user, "ready\r\n")
 		_, _ = user.WriteString("x")
 		expect(t, user, "X")
@@ -252,7 +252,7 @@ func TestProgressOnATerminalIsDockers(t *testing.T) {
 			_ = cmd.Run()
 		})
 		got := show(func(tty *os.File) {
-			Main(context.Background(), []string{"-H", e.host, "--config", t.TempDir(), "pull", "x"}, nil, tty, io.Discard)
+			Main(context.Background(), []string{"-H", e.host, "--config", t.TempDir(), "pull", "x"}, "1.2.3", nil, tty, io.Discard)
 		})
 		if got != want {
 			t.Errorf("width %d:\n%q\nwant\n%q", width, got, want)

@@ -15,9 +15,6 @@ import (
 	"github.com/conex-containers/conex/cli/format"
 )
 
-// Version of this client.
-const Version = "0.1.0"
-
 // commit is the revision that the program was built from, as the Go tool recorded it.
 func commit() string {
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -54,7 +51,7 @@ func versionCommand(s *Session) *cobra.Command {
 
 func (s *Session) version(ctx context.Context, layout string, clientOnly bool) error {
 	v := versions{Client: clientVersion{
-		Version: Version, APIVersion: docker.DefaultVersion, DefaultAPIVersion: docker.DefaultVersion, GitCommit: commit(),
+		Version: s.Version, APIVersion: docker.DefaultVersion, DefaultAPIVersion: docker.DefaultVersion, GitCommit: commit(),
 		GoVersion: runtime.Version(), Os: runtime.GOOS, Arch: runtime.GOARCH, Context: "default",
 	}}
 	var unreachable error

@@ -124,6 +124,7 @@ func (p *parts) reload(c *Config) error {
 	if err != nil {
 		return err
 	}
+	p.registry.SetTrust(c.InsecureRegistries, c.Mirrors)
 	p.system.now.Store(described)
 	p.config = c
 	p.events.Publish(events.DaemonEventType, events.ActionReload, "", map[string]string{"name": p.instance})

@@ -12,11 +12,12 @@ import (
 
 	"github.com/conex-containers/conex/daemon/audit"
 	"github.com/conex-containers/conex/engine/container"
-	"github.com/conex-containers/conex/engine/event"
+	engineevent "github.com/conex-containers/conex/engine/event"
 	engineimage "github.com/conex-containers/conex/engine/image"
 	"github.com/conex-containers/conex/engine/system"
 	"github.com/conex-containers/conex/engine/volume"
 	"github.com/conex-containers/conex/manager/content"
+	"github.com/conex-containers/conex/manager/event"
 	"github.com/conex-containers/conex/manager/gc"
 	"github.com/conex-containers/conex/manager/image"
 	"github.com/conex-containers/conex/manager/lease"
@@ -48,7 +49,7 @@ type parts struct {
 	collector         *gc.Collector
 	registry          *registry.Client
 	images            *image.Service
-	events            *event.Bus
+	events            *engineevent.Bus
 	network           *network.Service
 	tasks             *task.Service
 	volumes           *volume.Store
@@ -166,9 +167,6 @@ func (p *parts) openSockets(context.Context) error {
 	return nil
 }
 
-// abandonedLease is how long what an interrupted pull brought is kept for the next try.
-const abandonedLease = 24 * 60 * 60e9
-
 func (p *parts) openStores(ctx context.Context) (err error) {
 	if p.content, err = content.Open(filepath.Join(p.config.DataRoot, "content"), p.durable); err != nil {
 		return err
@@ -183,7 +181,7 @@ func (p *parts) openStores(ctx context.Context) (err error) {
 	}
 	p.onClose("snapshots", plain(p.snapshots.Close))
 	p.leases = lease.New(p.volatile)
-	if err := p.leases.Orphan(ctx, abandonedLease); err != nil {
+	if err := p.leases.EndAll(ctx); err != nil {
 		return err
 	}
 	p.collector = gc.New(gc.Config{DB: p.durable, Volatile: p.volatile, Content: p.content, Snapshots: p.snapshots, Leases: p.leases})
@@ -193,7 +191,9 @@ func (p *parts) openStores(ctx context.Context) (err error) {
 
 func (p *parts) openImages(context.Context) error {
 	c := p.config
-	p.events = &event.Bus{}
+	exchange := event.NewExchange(event.Past)
+	p.onClose("events", func(context.Context) error { exchange.Close(); return nil })
+	p.events = engineevent.NewBus(exchange, dockerNamespace)
 	p.registry = registry.New(registry.Config{Insecure: c.InsecureRegistries, Mirrors: c.Mirrors, UserAgent: "conex/" + p.product})
 	p.images = image.New(image.Parts{
 		Content: p.content, Snapshots: p.snapshots, DB: p.durable, Leases: p.leases, Registry: p.registry,

@@ -8,7 +8,7 @@ import (
 )
 
 // reload reads the configuration again (SIGHUP) and takes over what can change while the daemon runs: debug,
-// log-level, labels and shutdown-timeout. What else has changed is named in the log. A bad file changes nothing.
+// log-level, labels, shutdown-timeout, insecure-registries and registry-mirrors. What else has changed is named in the log. A bad file changes nothing.
 func reload(old *Config, p *parts, log *slog.Logger, level *slog.LevelVar) *Config {
 	fresh, err := Load(os.Args[1:])
 	if err != nil {
@@ -22,6 +22,7 @@ func reload(old *Config, p *parts, log *slog.Logger, level *slog.LevelVar) *Conf
 	}
 	c := *old
 	c.Debug, c.LogLevel, c.Labels, c.ShutdownTimeout = fresh.Debug, fresh.LogLevel, fresh.Labels, fresh.ShutdownTimeout
+	c.InsecureRegistries, c.Mirrors = fresh.InsecureRegistries, fresh.Mirrors
 	if err := p.reload(&c); err != nil {
 		log.Error("configuration is not reloaded; the old one stays", "op", "reload", "err", err)
 		return old

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"time"
 
 	types "github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
@@ -29,12 +30,38 @@ func (s *Service) ContainerAttach(ctx context.Context, ref string, o docker.Atta
 	if err != nil {
 		return err
 	}
+	if c.phaseAlive() {
+		return s.attach(ctx, c, o, keys, hijack, s.handOver)
+	}
+	// hijack answers the client, which may ask for the start at once: the operation lock keeps that start waiting
+	// until the client is held, or a short-lived process would be over before.
+	if err := c.op.lockContext(ctx); err != nil {
+		return err
+	}
+	defer c.op.unlock()
+	connect := s.handOver
+	if !c.phaseAlive() {
+		connect = func(_ context.Context, c *Container, conn net.Conn, h shim.Header) error {
+			c.hold(conn, h)
+			return nil
+		}
+	}
+	return s.attach(ctx, c, o, keys, hijack, connect)
+}
+
+// attach takes the client's connection over, unless the container's state forbids it, and gives it to connect.
+func (s *Service) attach(
+	ctx context.Context, c *Container, o docker.AttachOptions, keys []byte, hijack func(tty bool) (net.Conn, []byte, error),
+	connect func(context.Context, *Container, net.Conn, shim.Header) error,
+) error {
 	v := c.view()
 	switch v.State {
 	case types.StatePaused:
 		return errdefs.Conflict("container %s is paused, unpause the container before attach", v.ID)
 	case types.StateRestarting:
 		return errdefs.Conflict("container %s is restarting, wait until the container is running", v.ID)
+	case removed:
+		return errdefs.NotFound("No such container: %s", v.ID)
 	}
 	conn, buffered, err := hijack(v.Config.Tty)
 	if err != nil {
@@ -42,9 +69,11 @@ func (s *Service) ContainerAttach(ctx context.Context, ref string, o docker.Atta
 	}
 	rec := v.Record
 	if o.Logs {
+		_ = conn.SetWriteDeadline(time.Now().Add(replayBound))
 		if err := s.replay(ctx, &rec, o, conn); err != nil {
 			logging.From(ctx).Warn("attach: log", "container", v.ID, "err", err)
 		}
+		_ = conn.SetWriteDeadline(time.Time{})
 	}
 	if !o.Stream {
 		return conn.Close()
@@ -57,44 +86,19 @@ func (s *Service) ContainerAttach(ctx context.Context, ref string, o docker.Atta
 		h.DetachKeys = keys
 	}
 	s.publish(&rec, events.ActionAttach)
-	return s.connect(ctx, c, conn, h)
+	return connect(ctx, c, conn, h)
 }
 
-// connect hands a client to the shim of a running container, or holds it. The mutex makes sure that no start falls
-// between the look and the holding.
-func (s *Service) connect(ctx context.Context, c *Container, conn net.Conn, h shim.Header) error {
-	c.mu.Lock()
-	alive := c.alive()
-	c.mu.Unlock()
-	if !alive {
-		c.hold(conn, h)
-		// A start that took the waiting clients before this one came has set the state by the time its operation
-		// lock is free.
-		c.op.lock()
-		defer c.op.unlock()
-		if !c.phaseAlive() {
-			return nil
-		}
-		for _, p := range c.takeStreams() {
-			if err := s.handOver(ctx, c, p); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
+// replayBound is how long a client may take to read the log that it asked for, before what is new follows.
+const replayBound = 10 * time.Second
+
+// handOver gives a client to the shim of a running container.
+func (s *Service) handOver(ctx context.Context, c *Container, conn net.Conn, h shim.Header) error {
 	f, err := connFile(conn)
 	if err != nil {
 		return err
 	}
 	return s.cfg.Processes.Attach(context.WithoutCancel(ctx), s.cfg.Namespace, c.id(), task.Stream{Header: h, Conn: f})
-}
-
-func (s *Service) handOver(ctx context.Context, c *Container, p *pendingStream) error {
-	streams, err := taskStreams([]*pendingStream{p})
-	if err != nil {
-		return err
-	}
-	return s.cfg.Processes.Attach(context.WithoutCancel(ctx), s.cfg.Namespace, c.id(), streams[0])
 }
 
 func (c *Container) phaseAlive() bool {

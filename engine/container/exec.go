@@ -8,7 +8,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	types "github.com/moby/moby/api/types/container"
@@ -113,15 +112,19 @@ func (s *Service) runAttached(ctx context.Context, e *execution, size *[2]uint, 
 	if err := s.runExec(ctx, e, size, &task.Stream{Header: h, Conn: f}); err != nil {
 		text := []byte(err.Error() + "\r\n")
 		if !e.req.Tty {
-			text = frame("stdout", text)
+			text = frame("stdout", text) // where dockerd writes it
 		}
 		// The client may be gone already, and there is nobody else to tell.
+		_ = copied.SetWriteDeadline(time.Now().Add(lastWordBound))
 		_, _ = copied.Write(text)
-		shutdown(copied)
+		endStream(copied)
 		logging.From(ctx).Warn("exec did not start", "op", "exec", "err", err)
 	}
 	return nil
 }
+
+// lastWordBound is how long a client may take to read why its exec did not start.
+const lastWordBound = 10 * time.Second
 
 // begin marks an exec as started; it starts once.
 func (e *execution) begin() error {
@@ -250,25 +253,18 @@ func (s *Service) ExecResize(ctx context.Context, id string, height, width uint1
 const reportBound = 5 * time.Second
 
 // ExecInspect tells an exec's state. A client whose stream has just ended asks for the exit code at once, and may be
-// faster than the report of the exit, which the shim sends at the same time: so when the process is gone the report
-// is waited for.
+// faster than the report of the exit. The shim knows of the end before it ends the stream: so it is asked, and when it
+// says so the report is waited for.
 func (s *Service) ExecInspect(ctx context.Context, id string) (types.ExecInspectResponse, error) {
 	e, err := s.execs.find(id)
 	if err != nil {
 		return types.ExecInspectResponse{}, err
 	}
 	e.mu.Lock()
-	pid, running := e.pid, e.running
+	running, known := e.running, e.pid > 0
 	e.mu.Unlock()
-	// A pid that is another process's by now only means that nothing is waited for.
-	if running && pid > 0 && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
-		timer := time.NewTimer(reportBound)
-		defer timer.Stop()
-		select {
-		case <-e.ended:
-		case <-timer.C:
-		case <-ctx.Done():
-		}
+	if running {
+		s.awaitReport(ctx, e, known)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -281,6 +277,24 @@ func (s *Service) ExecInspect(ctx context.Context, id string) (types.ExecInspect
 			Tty: e.req.Tty, Entrypoint: e.req.Cmd[0], Arguments: e.req.Cmd[1:], Privileged: &privileged, User: e.req.User,
 		},
 	}, nil
+}
+
+// awaitReport waits until an exec's end is recorded, if the shim says that it has ended, or does not know it any more.
+func (s *Service) awaitReport(ctx context.Context, e *execution, known bool) {
+	ended, err := s.cfg.Processes.Ended(ctx, s.cfg.Namespace, e.container.id(), e.id)
+	if err != nil && !errdefs.IsNotFound(err) {
+		logging.From(ctx).Warn("state of an exec", "op", "inspect", "container", e.container.id(), "err", err)
+	}
+	if !ended && !(known && errdefs.IsNotFound(err)) {
+		return
+	}
+	timer := time.NewTimer(reportBound)
+	defer timer.Stop()
+	select {
+	case <-e.ended:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // duplicate copies a file's descriptor.

@@ -88,6 +88,23 @@ func (x *execIndex) forget(e *execution) {
 	e.container.set(func() { delete(e.container.execs, e.id) })
 }
 
+// killed is the exit code of an exec that ended with its container before it was told.
+const killed = 137
+
+// endExecs records the end of a container's execs that were not told: the end of its first process is the end of all.
+func (c *Container) endExecs() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.execs {
+		e.mu.Lock()
+		started := e.started
+		e.mu.Unlock()
+		if started {
+			e.finish(killed)
+		}
+	}
+}
+
 // drop takes out the execs of a removed container.
 func (x *execIndex) drop(containerID string) {
 	x.mu.Lock()

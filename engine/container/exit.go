@@ -27,12 +27,13 @@ func (s *Service) exited(e task.Exit) {
 	if c == nil {
 		return
 	}
-	s.background(func(ctx context.Context) {
-		ctx = s.context(ctx, c)
-		c.op.lock()
-		defer c.op.unlock()
-		s.afterExit(ctx, c, e)
-	})
+	s.background(func(ctx context.Context) { s.handleExit(ctx, c, e) })
+}
+
+func (s *Service) handleExit(ctx context.Context, c *Container, e task.Exit) {
+	c.op.lock()
+	defer c.op.unlock()
+	s.afterExit(s.context(ctx, c), c, e)
 }
 
 // afterExit cleans up after a run, decides what comes next, and tells those who wait. The operation lock is held.
@@ -49,6 +50,7 @@ func (s *Service) afterExit(ctx context.Context, c *Container, e task.Exit) {
 		monitor.Stop()
 	}
 	s.clean(ctx, c, run)
+	c.endExecs()
 	c.mu.Lock()
 	rec := &c.rec
 	rec.ExitCode, rec.OOMKilled, rec.FinishedAt = e.Code, e.OOMKilled, e.At.UTC()

@@ -32,6 +32,7 @@ import (
 	"github.com/conex-containers/conex/engine/spec"
 	"github.com/conex-containers/conex/engine/volume"
 	"github.com/conex-containers/conex/manager/content"
+	managerevent "github.com/conex-containers/conex/manager/event"
 	"github.com/conex-containers/conex/manager/image"
 	"github.com/conex-containers/conex/manager/lease"
 	"github.com/conex-containers/conex/manager/metadata"
@@ -164,7 +165,7 @@ func (w *world) open() {
 	snapshots, err := snapshot.Open(filepath.Join(w.data, "snapshot"), durable, volatile, overlay.New())
 	must(t, err)
 	onClose(snapshots.Close)
-	w.bus = new(event.Bus)
+	w.bus = event.NewBus(managerevent.NewExchange(0), ns)
 	w.images = image.New(image.Parts{
 		Content: blobs, Snapshots: snapshots, DB: durable, Leases: lease.New(volatile), Registry: registry.New(registry.Config{}),
 		Notify: engineimage.Notifier(w.bus, ns),

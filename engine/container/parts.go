@@ -45,6 +45,7 @@ type Processes interface {
 	Attach(ctx context.Context, ns, id string, s task.Stream) error
 	Resize(ctx context.Context, ns, id, execID string, width, height uint16) error
 	Status(ctx context.Context, ns, id, execID string) (task.Status, error)
+	Ended(ctx context.Context, ns, id, execID string) (bool, error)
 	Pids(ctx context.Context, ns, id string) ([]int, error)
 	Stats(ctx context.Context, ns, id string) (*task.Stats, error)
 }

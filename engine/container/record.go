@@ -1,6 +1,7 @@
 package container
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	netapi "github.com/moby/moby/api/types/network"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/engine/health"
 	"github.com/conex-containers/conex/manager/metadata"
 	"github.com/conex-containers/conex/network"
@@ -107,6 +109,15 @@ func newContainer(rec Record) *Container {
 
 func (o operation) lock()   { o <- struct{}{} }
 func (o operation) unlock() { <-o }
+
+func (o operation) lockContext(ctx context.Context) error {
+	select {
+	case o <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return errdefs.With(errdefs.ErrCancelled, ctx.Err())
+	}
+}
 
 // view is a consistent copy of what lists and inspects show.
 type view struct {

@@ -22,15 +22,18 @@ import (
 	"github.com/conex-containers/conex/network"
 )
 
-// Bounds of what Open does at once, and the exit code of a container that a boot ended.
+// Bounds of what Open and Resume do at once, how long Resume waits for it, and the exit code of a container that a
+// boot ended.
 const (
 	sweepParallel = 8
 	bootParallel  = 4
+	settleBound   = 10 * time.Second
 	lostExitCode  = 255
 )
 
 // Open loads the containers and adopts those that run; it returns their endpoints, out of which the network is to be
-// restored before Resume. What crashes left is removed: half-made containers, and the rest of removed ones.
+// restored before Resume. What crashes left is removed: half-made containers, and the rest of removed ones. Exits
+// wait for Resume: an endpoint cannot be given back before the network knows what it has.
 func (s *Service) Open(ctx context.Context) ([]network.Endpoint, error) {
 	runs, err := s.load(ctx)
 	if err != nil {
@@ -39,23 +42,29 @@ func (s *Service) Open(ctx context.Context) ([]network.Endpoint, error) {
 	if err := s.sweep(ctx); err != nil {
 		return nil, fmt.Errorf("containers: %w", err)
 	}
-	// Exits are told while tasks are being adopted: they wait until all containers have their state.
-	opened := make(chan struct{})
-	recovered, err := s.cfg.Tasks.Recover(ctx, func(e task.Exit) {
-		select {
-		case <-opened:
-			s.exited(e)
-		default:
-			go func() { <-opened; s.exited(e) }()
-		}
-	})
+	recovered, err := s.cfg.Tasks.Recover(ctx, s.exitedAfterResume)
 	if err != nil {
 		return nil, fmt.Errorf("containers: %w", err)
 	}
 	endpoints := s.adopt(ctx, recovered, runs)
 	s.lost(ctx, runs)
-	close(opened)
 	return endpoints, nil
+}
+
+// exitedAfterResume is exited, for exits that may be told while tasks are being adopted.
+func (s *Service) exitedAfterResume(e task.Exit) {
+	select {
+	case <-s.resumed:
+		s.exited(e)
+	default:
+		go func() {
+			select {
+			case <-s.resumed:
+				s.exited(e)
+			case <-s.base.Done(): // closed: the next Open hears of it again
+			}
+		}()
+	}
 }
 
 // load reads all records into the index and returns what ran when the engine ended, by id.
@@ -150,7 +159,8 @@ func (s *Service) useVolumes(ctx context.Context, c *Container) {
 	}
 }
 
-// adopt gives the containers whose tasks live their state; runs keeps what was not adopted.
+// adopt gives the containers whose tasks live their state; runs keeps what was not adopted. The endpoints are those
+// of processes that run: of one that ended meanwhile, the network's restoration sweeps away what the kernel still has.
 func (s *Service) adopt(ctx context.Context, recovered []task.Recovered, runs map[string]running) []network.Endpoint {
 	var endpoints []network.Endpoint
 	for _, t := range recovered {
@@ -171,7 +181,13 @@ func (s *Service) adopt(ctx context.Context, recovered []task.Recovered, runs ma
 		}
 		delete(runs, t.ID)
 		s.adoptRun(c, run, t.Status)
-		endpoints = append(endpoints, run.Endpoints...)
+		if t.Status.State != task.StateStopped {
+			endpoints = append(endpoints, run.Endpoints...)
+			continue
+		}
+		s.past = append(s.past, task.Exit{
+			Namespace: t.Namespace, ID: t.ID, Code: t.Status.ExitCode, At: t.Status.ExitedAt, OOMKilled: t.Status.OOMKilled,
+		})
 	}
 	return endpoints
 }
@@ -204,7 +220,7 @@ func (s *Service) lost(ctx context.Context, runs map[string]running) {
 			continue
 		}
 		s.adoptRun(c, run, task.Status{})
-		s.exited(task.Exit{Namespace: s.cfg.Namespace, ID: id, Code: 137, At: time.Now(), Lost: true})
+		s.past = append(s.past, task.Exit{Namespace: s.cfg.Namespace, ID: id, Code: 137, At: time.Now(), Lost: true})
 	}
 	for _, c := range s.index.all() {
 		c.mu.Lock()
@@ -215,8 +231,11 @@ func (s *Service) lost(ctx context.Context, runs map[string]running) {
 	}
 }
 
-// Resume starts the containers that their restart policies want after the engine's start, oldest first, on the side.
+// Resume, called once after Open, handles the exits that happened meanwhile, and starts the containers that their
+// restart policies want after the engine's start, oldest first, on the side.
 func (s *Service) Resume(context.Context) {
+	s.settle()
+	close(s.resumed)
 	all := s.index.all()
 	slices.Reverse(all)
 	s.background(func(ctx context.Context) {
@@ -242,6 +261,33 @@ func (s *Service) Resume(context.Context) {
 		}
 		_ = group.Wait() // the functions return no error
 	})
+}
+
+// settle handles the exits that Open found, so that no client sees a container as running that is not. A shim that
+// hangs does not hold up the engine's start: the rest then goes on on the side.
+func (s *Service) settle() {
+	done := make(chan struct{})
+	s.background(func(ctx context.Context) {
+		defer close(done)
+		var group errgroup.Group
+		group.SetLimit(sweepParallel)
+		for _, e := range s.past {
+			if c := s.index.get(e.ID); c != nil {
+				group.Go(func() error {
+					s.handleExit(ctx, c, e)
+					return nil
+				})
+			}
+		}
+		_ = group.Wait() // the functions return no error
+	})
+	timer := time.NewTimer(settleBound)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	case <-s.base.Done():
+	}
 }
 
 func (s *Service) boot(ctx context.Context, c *Container) {

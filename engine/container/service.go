@@ -14,6 +14,7 @@ import (
 	"github.com/conex-containers/conex/base/logging"
 	"github.com/conex-containers/conex/engine/event"
 	"github.com/conex-containers/conex/engine/spec"
+	"github.com/conex-containers/conex/manager/task"
 )
 
 // Config is what a Service is made of.
@@ -54,6 +55,8 @@ type Service struct {
 	users userCache
 	execs execIndex
 
+	past    []task.Exit     // what Open found of runs that are over, for Resume
+	resumed chan struct{}   // closed by Resume
 	base    context.Context // of work that no request waits for; ends at Close
 	stop    context.CancelFunc
 	work    sync.WaitGroup // exits and restarts under way
@@ -79,7 +82,7 @@ func New(cfg Config) *Service {
 		cfg.DefaultRuntime = builtinRuntime
 	}
 	ctx, stop := context.WithCancel(logging.Into(context.Background(), cfg.Log))
-	return &Service{cfg: cfg, index: newIndex(), base: ctx, stop: stop}
+	return &Service{cfg: cfg, index: newIndex(), resumed: make(chan struct{}), base: ctx, stop: stop}
 }
 
 // Close stops restarts and health checks and waits for exits that are being handled; containers go on.

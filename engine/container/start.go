@@ -196,17 +196,37 @@ func (r *starting) prepare(ctx context.Context) error {
 	return err
 }
 
-// files are the container's own /etc files, or those of the container whose network it joins.
+// files are the container's own /etc files, or those of the container whose network it joins; with them it takes that
+// one's names.
 func (r *starting) files() (spec.Files, error) {
-	mode := r.rec.HostConfig.NetworkMode
-	if !mode.IsContainer() {
+	if !r.rec.HostConfig.NetworkMode.IsContainer() {
 		return r.s.writeFiles(&r.rec, r.endpoints)
 	}
-	other, err := r.s.index.find(mode.ConnectedContainer())
+	owner, err := r.s.networkOwner(&r.rec)
 	if err != nil {
 		return spec.Files{}, err
 	}
-	return r.s.files(other.id()), nil
+	cfg := *r.rec.Config
+	cfg.Hostname, cfg.Domainname = owner.Config.Hostname, owner.Config.Domainname
+	r.rec.Config = &cfg
+	return r.s.files(owner.ID), nil
+}
+
+// networkOwner is the container that made the network which rec joins: the one that it names may have joined another's.
+func (s *Service) networkOwner(rec *Record) (Record, error) {
+	owner, mode := *rec, rec.HostConfig.NetworkMode
+	for seen := map[string]bool{}; mode.IsContainer(); mode = owner.HostConfig.NetworkMode {
+		other, err := s.index.find(mode.ConnectedContainer())
+		if err != nil {
+			return owner, err
+		}
+		if seen[other.id()] {
+			return owner, errdefs.Conflict("container %s: the containers join each other's network", rec.ID)
+		}
+		seen[other.id()] = true
+		owner = other.record()
+	}
+	return owner, nil
 }
 
 // create makes the process and its network side by side, with the durable record's sync hidden behind them.

@@ -222,9 +222,21 @@ func dupFile(fd uintptr) (*os.File, error) {
 	return os.NewFile(uintptr(n), "stream"), nil
 }
 
-// shutdown ends a connection for all who hold its descriptor.
-func shutdown(f *os.File) {
-	if raw, err := f.SyscallConn(); err == nil {
-		_ = raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+// endStream ends a connection for all who hold its descriptor, after what was written to it. Input that nobody has
+// read would turn the end of file into a reset, so it is read away.
+func endStream(f *os.File) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return
 	}
+	_ = raw.Control(func(fd uintptr) {
+		_ = unix.Shutdown(int(fd), unix.SHUT_WR)
+		var buf [4096]byte
+		for {
+			n, _, err := unix.Recvfrom(int(fd), buf[:], unix.MSG_DONTWAIT)
+			if n <= 0 || err != nil {
+				return
+			}
+		}
+	})
 }

@@ -36,6 +36,27 @@ func TestAttachBeforeStart(t *testing.T) {
 	}
 }
 
+// A client starts the container as soon as its attach is answered, and the process is over in no time.
+func TestStartRightAfterTheAnswerToAttach(t *testing.T) {
+	w := newWorld(t)
+	w.busybox()
+	id := w.create("", nil, "echo", "short")
+	take, c := hijacker(t)
+	result := w.exit(id)
+	started := make(chan error, 1)
+	answered := func(tty bool) (net.Conn, []byte, error) {
+		go func() { started <- w.ContainerStart(context.Background(), id) }()
+		time.Sleep(500 * time.Millisecond) // enough for a whole run, if it is let
+		return take(tty)
+	}
+	must(t, w.ContainerAttach(t.Context(), id, docker.AttachOptions{Stdout: true, Stream: true}, answered))
+	if out, _ := c.demultiplexed(); out != "short\n" {
+		t.Errorf("output %q", out)
+	}
+	must(t, <-started)
+	result()
+}
+
 func TestAttachHangsUpBeforeStart(t *testing.T) {
 	w := newWorld(t)
 	w.busybox()

@@ -14,7 +14,8 @@ type waiter struct {
 	result  chan types.WaitResponse // capacity 1
 }
 
-// ContainerWait registers before it returns; the result function blocks until the condition holds or ctx ends.
+// ContainerWait registers before it returns; the result function blocks until the condition holds or ctx ends. Only a
+// wait that failed has an Error: why a start failed is the start's answer, and the code says it too.
 func (s *Service) ContainerWait(ctx context.Context, ref string, cond types.WaitCondition) (func() types.WaitResponse, error) {
 	switch cond {
 	case "":
@@ -30,7 +31,7 @@ func (s *Service) ContainerWait(ctx context.Context, ref string, cond types.Wait
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.state == removed || cond == types.WaitConditionNotRunning && !c.active() {
-		now := types.WaitResponse{StatusCode: int64(c.rec.ExitCode), Error: waitError(c.rec.Error)}
+		now := types.WaitResponse{StatusCode: int64(c.rec.ExitCode)}
 		return func() types.WaitResponse { return now }, nil
 	}
 	w := &waiter{removed: cond == types.WaitConditionRemoved, result: make(chan types.WaitResponse, 1)}
@@ -72,19 +73,8 @@ func (c *Container) tell(removed bool) {
 			kept = append(kept, w)
 			continue
 		}
-		r := types.WaitResponse{StatusCode: int64(c.rec.ExitCode)}
-		if !removed {
-			r.Error = waitError(c.rec.Error)
-		}
-		w.result <- r
+		w.result <- types.WaitResponse{StatusCode: int64(c.rec.ExitCode)}
 	}
 	clear(c.waiters[len(kept):])
 	c.waiters = kept
-}
-
-func waitError(text string) *types.WaitExitError {
-	if text == "" {
-		return nil
-	}
-	return &types.WaitExitError{Message: text}
 }

@@ -1,132 +1,71 @@
-// Package event tells the engine's events to whoever listens, and the last ones to who asks for the past.
+// Package event is Docker's view of the house's events: it puts Docker's messages into manager/event's envelopes, and
+// takes them out for GET /events.
 package event
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/moby/moby/api/types/events"
 
 	"github.com/conex-containers/conex/api/docker"
 	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/manager/event"
 )
 
-// history is how many past events are kept, as dockerd does; backlog is how far a listener may fall behind before
-// it is cut off, so that one that does not read costs a bounded amount of memory.
-const (
-	history = 256
-	backlog = 8192
-)
-
-// Bus takes events and hands them to its listeners in order. The zero value is ready.
+// Bus publishes and reads the Docker events of one namespace.
 type Bus struct {
-	mu        sync.Mutex
-	past      []events.Message // ring
-	next      int
-	listeners map[*listener]struct{}
+	exchange  *event.Exchange
+	namespace string
 }
 
-type listener struct {
-	queue []events.Message
-	wake  chan struct{} // capacity 1
-	lost  bool
-}
+// NewBus returns the Bus of a namespace on an exchange.
+func NewBus(x *event.Exchange, namespace string) *Bus { return &Bus{exchange: x, namespace: namespace} }
 
-// Publish tells one event; the time is now.
+// Publish tells one event; the time is now. Nobody is waited for.
 func (b *Bus) Publish(kind events.Type, action events.Action, id string, attrs map[string]string) {
-	now := time.Now()
-	m := events.Message{
+	b.exchange.Publish(b.namespace, "/"+string(kind)+"/"+string(action), events.Message{
 		Type: kind, Action: action, Actor: events.Actor{ID: id, Attributes: attrs}, Scope: "local",
-		Time: now.Unix(), TimeNano: now.UnixNano(),
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.past) < history {
-		b.past = append(b.past, m)
-	} else {
-		b.past[b.next] = m
-		b.next = (b.next + 1) % history
-	}
-	for l := range b.listeners {
-		if len(l.queue) >= backlog {
-			l.lost = true
-		} else {
-			l.queue = append(l.queue, m)
-		}
-		select {
-		case l.wake <- struct{}{}:
-		default:
-		}
-	}
+	})
+}
+
+// message is the Docker event in an envelope.
+func message(e event.Envelope) (events.Message, bool) {
+	m, ok := e.Event.(events.Message)
+	m.Time, m.TimeNano = e.Time.Unix(), e.Time.UnixNano()
+	return m, ok
 }
 
 // Listeners is the number of clients that listen.
-func (b *Bus) Listeners() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return len(b.listeners)
-}
+func (b *Bus) Listeners() int { return b.exchange.Subscribers() }
 
 // Events calls emit for the past events since since (when it is set), then for each new one, until ctx ends, until
 // is reached, or emit fails. With neither since nor until only new ones are told.
 func (b *Bus) Events(ctx context.Context, since, until time.Time, f docker.Filters, emit func(events.Message) error) error {
-	l := &listener{wake: make(chan struct{}, 1)}
-	past := b.subscribe(l, !since.IsZero() || !until.IsZero())
-	defer b.unsubscribe(l)
-	for _, m := range past {
-		if m.TimeNano < since.UnixNano() && !since.IsZero() || !until.IsZero() && m.TimeNano > until.UnixNano() {
-			continue
-		}
-		if Matches(f, m) {
-			if err := emit(m); err != nil {
-				return err
-			}
-		}
+	if since.IsZero() && !until.IsZero() {
+		since = time.Unix(0, 1) // all that are remembered
 	}
 	if !until.IsZero() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, until)
 		defer cancel()
 	}
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-l.wake:
+	sub := b.exchange.Subscribe(ctx, event.Filter{Namespace: b.namespace, Since: since, Match: func(e event.Envelope) bool {
+		m, ok := message(e)
+		return ok && Matches(f, m)
+	}})
+	defer sub.Close()
+	for e := range sub.C {
+		if !until.IsZero() && e.Time.After(until) {
+			continue
 		}
-		b.mu.Lock()
-		batch, lost := l.queue, l.lost
-		l.queue = nil
-		b.mu.Unlock()
-		for _, m := range batch {
-			if Matches(f, m) {
-				if err := emit(m); err != nil {
-					return err
-				}
-			}
-		}
-		if lost {
-			return errdefs.ResourceExhausted("events: the client reads too slowly, %d events were waiting", backlog)
+		m, _ := message(e)
+		if err := emit(m); err != nil {
+			return err
 		}
 	}
-}
-
-func (b *Bus) subscribe(l *listener, withPast bool) []events.Message {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.listeners == nil {
-		b.listeners = map[*listener]struct{}{}
+	if err := sub.Err(); !errdefs.Is(err, errdefs.ErrCancelled) {
+		return err
 	}
-	b.listeners[l] = struct{}{}
-	if !withPast {
-		return nil
-	}
-	return append(append([]events.Message{}, b.past[b.next:]...), b.past[:b.next]...)
-}
-
-func (b *Bus) unsubscribe(l *listener) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.listeners, l)
+	return nil // the client has gone, or until has come
 }

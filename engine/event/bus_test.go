@@ -11,10 +11,11 @@ import (
 	"github.com/moby/moby/api/types/events"
 
 	"github.com/conex-containers/conex/api/docker"
+	"github.com/conex-containers/conex/manager/event"
 )
 
 func TestEvents(t *testing.T) {
-	var b Bus
+	b := NewBus(event.NewExchange(0), "moby")
 	began := time.Now()
 	b.Publish(events.ContainerEventType, events.ActionStart, "old", nil)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -56,13 +57,13 @@ func TestEvents(t *testing.T) {
 }
 
 func TestUntilEnds(t *testing.T) {
-	var b Bus
-	for i := range history + 10 {
+	b := NewBus(event.NewExchange(0), "moby")
+	for i := range event.Past + 10 {
 		b.Publish(events.ImageEventType, events.ActionPull, fmt.Sprint(i), nil)
 	}
 	n := 0
 	err := b.Events(t.Context(), time.Time{}, time.Now().Add(time.Millisecond), nil, func(events.Message) error { n++; return nil })
-	if err != nil || n != history {
+	if err != nil || n != event.Past {
 		t.Errorf("%d past events, %v", n, err)
 	}
 	stop := errors.New("stop")

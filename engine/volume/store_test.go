@@ -13,6 +13,7 @@ import (
 	"github.com/conex-containers/conex/api/docker"
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/engine/event"
+	managerevent "github.com/conex-containers/conex/manager/event"
 	"github.com/conex-containers/conex/manager/metadata"
 )
 
@@ -30,7 +31,7 @@ func open(t *testing.T, dir string) (*Service, func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return NewService(s, new(event.Bus)), func() { _, _ = durable.Close(), volatile.Close() }
+	return NewService(s, event.NewBus(managerevent.NewExchange(0), "moby")), func() { _, _ = durable.Close(), volatile.Close() }
 }
 
 func TestVolumes(t *testing.T) {

@@ -1,25 +1,26 @@
 // Package cgroup makes, limits, reads, freezes, empties and removes one container's control group in every hierarchy
 // of the machine: cgroup v1, v2, or both side by side (hybrid).
 //
-// The limits and statistics are github.com/opencontainers/cgroups'. What this package adds is how a process gets in:
-// the library writes a pid to cgroup.procs, which in v1 takes a global lock and waits for an RCU grace period (7 to
-// 15 ms here). A process with one thread that writes "0" to `tasks` moves only itself and waits for nothing (0.19 ms
-// for eight hierarchies), and in v2 clone3(2) with CLONE_INTO_CGROUP creates the process inside.
+// It writes the kernel's control files itself: a library for that costs each container more time than the kernel
+// needs for all of its groups. Files are named after Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst.
+//
+// How a process gets in: writing a pid to v1's cgroup.procs takes a global lock and waits for an RCU grace period (7
+// to 15 ms here). A process with one thread that writes "0" to `tasks` moves only itself and waits for nothing
+// (0.19 ms for eight hierarchies), and in v2 clone3(2) with CLONE_INTO_CGROUP creates the process inside.
 package cgroup
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
-	"github.com/opencontainers/cgroups"
-	_ "github.com/opencontainers/cgroups/devices" // the device rules of both versions
-	"github.com/opencontainers/cgroups/fs"
-	"github.com/opencontainers/cgroups/fs2"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -36,14 +37,10 @@ type Config struct {
 	Rootless  bool // missing permissions are no error as long as no limit was asked for
 }
 
-// Stats are the controllers' counters: bytes, nanoseconds, counts.
-type Stats = cgroups.Stats
-
 // Group is one control group in every hierarchy.
 type Group struct {
-	manager cgroups.Manager
-	paths   map[string]string
-	limits  cgroups.Resources
+	paths    map[string]string
+	rootless bool
 }
 
 // Join says how a new process gets into the group.
@@ -52,8 +49,7 @@ type Join struct {
 	Tasks []string // v1: files to which the process itself, while it has one thread, writes "0"
 }
 
-// Unified reports whether the machine has cgroup v2 alone.
-func Unified() bool { return cgroups.IsCgroup2UnifiedMode() }
+const groupMode = 0o755
 
 // New makes the group's directories and sets its limits. On an error nothing is left.
 func New(c Config) (g *Group, err error) {
@@ -63,62 +59,80 @@ func New(c Config) (g *Group, err error) {
 	if c.Path == "" {
 		return nil, errdefs.InvalidArgument("cgroup: no path")
 	}
-	limits, err := resources(c.Resources)
+	rules, err := deviceRules(c.Resources)
 	if err != nil {
 		return nil, err
 	}
-	g = &Group{limits: *limits}
-	cfg := &cgroups.Cgroup{Path: c.Path, Resources: &g.limits, Rootless: c.Rootless}
-	if Unified() {
-		g.manager, err = fs2.NewManager(cfg, "")
-	} else {
-		g.manager, err = fs.NewManager(cfg, nil)
-	}
+	list, err := places(c.Path)
 	if err != nil {
-		return nil, fmt.Errorf("cgroup %s: %w", c.Path, err)
+		return nil, err
 	}
-	g.paths = g.manager.GetPaths()
-	if existing := g.occupied(); existing != "" {
-		return nil, errdefs.AlreadyExists("cgroup %s has processes already: another container uses it", existing)
+	g = &Group{paths: make(map[string]string, len(list)+1), rootless: c.Rootless}
+	var made []string
+	defer func() {
+		if err != nil {
+			for _, dir := range slices.Backward(made) {
+				_ = unix.Rmdir(dir)
+			}
+			err = fmt.Errorf("cgroup %s: %w", c.Path, err)
+		}
+	}()
+	for _, p := range list {
+		fresh, err := p.make()
+		if err != nil {
+			if c.Rootless && forbidden(err) {
+				continue
+			}
+			return nil, err
+		}
+		if fresh {
+			made = append(made, p.dir)
+		}
+		for _, controller := range p.controllers {
+			g.paths[controller] = p.dir
+		}
 	}
-	// -1: the library makes the directories and attaches nobody.
-	if err := g.manager.Apply(-1); err != nil && !(c.Rootless && errors.Is(err, cgroups.ErrRootless)) {
-		_ = g.manager.Destroy()
-		return nil, fmt.Errorf("cgroup %s: %w", c.Path, err)
-	}
-	g.paths = g.manager.GetPaths()
-	if err := g.manager.Set(&g.limits); err != nil {
-		_ = g.manager.Destroy()
-		return nil, fmt.Errorf("cgroup %s: set limits: %w", c.Path, err)
+	if err := g.set(c.Resources, rules); err != nil {
+		return nil, err
 	}
 	return g, nil
 }
 
-// occupied returns a directory of the group that has processes before the group is made, or "".
-func (g *Group) occupied() string {
-	for _, dir := range g.paths {
-		b, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
-		if err == nil && len(b) > 0 {
-			return dir
+// make makes the directory. One that is there already must have no process: it is another container's then.
+func (p place) make() (fresh bool, err error) {
+	if p.controllers[0] == "" && Unified() {
+		if err := enable(p.dir); err != nil {
+			return false, err
 		}
 	}
-	return ""
+	err = unix.Mkdir(p.dir, groupMode)
+	if err == unix.ENOENT {
+		if err := os.MkdirAll(filepath.Dir(p.dir), groupMode); err != nil {
+			return false, err
+		}
+		err = unix.Mkdir(p.dir, groupMode)
+	}
+	if err != nil && err != unix.EEXIST {
+		return false, &os.PathError{Op: "mkdir", Path: p.dir, Err: err}
+	}
+	fresh = err == nil
+	if !fresh {
+		if s, err := read(p.dir, "cgroup.procs"); err == nil && s != "" {
+			return false, errdefs.AlreadyExists("%s has processes already: another container uses it", p.dir)
+		}
+	}
+	if slices.Contains(p.controllers, "cpuset") {
+		return fresh, inheritCPUs(p.dir)
+	}
+	return fresh, nil
 }
 
 // Open finds a group again by the paths that Paths gave.
 func Open(paths map[string]string) (*Group, error) {
-	g := &Group{paths: paths}
-	cfg := &cgroups.Cgroup{Resources: &g.limits}
-	var err error
-	if Unified() {
-		g.manager, err = fs2.NewManager(cfg, paths[""])
-	} else {
-		g.manager, err = fs.NewManager(cfg, paths)
+	if Unified() && paths[""] == "" && len(paths) > 0 {
+		return nil, errdefs.InvalidArgument("cgroup: open: the paths are a v1 group's, and this machine has v2 alone")
 	}
-	if err != nil {
-		return nil, fmt.Errorf("cgroup: open: %w", err)
-	}
-	return g, nil
+	return &Group{paths: paths, rootless: os.Geteuid() != 0}, nil
 }
 
 // Paths returns the group's directory for each v1 controller, and under "" the one in the v2 hierarchy.
@@ -129,7 +143,7 @@ func (g *Group) Join() (Join, error) {
 	var j Join
 	for controller, dir := range g.paths {
 		if controller != "" {
-			j.Tasks = append(j.Tasks, filepath.Join(dir, "tasks"))
+			j.Tasks = append(j.Tasks, dir+"/tasks")
 			continue
 		}
 		f, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
@@ -145,88 +159,145 @@ func (g *Group) Join() (Join, error) {
 
 // Set changes the limits that r names; the others stay as they are.
 func (g *Group) Set(r *specs.LinuxResources) error {
-	limits, err := resources(r)
-	if err != nil {
-		return err
+	var rules *devices
+	if r != nil && r.Devices != nil {
+		var err error
+		if rules, err = deviceRules(r); err != nil {
+			return err
+		}
 	}
-	if r == nil || r.Devices == nil {
-		limits.SkipDevices = true
-		limits.Devices = nil
-	}
-	limits.SkipFreezeOnSet = true
-	if err := g.manager.Set(limits); err != nil {
+	if err := g.set(r, rules); err != nil {
 		return fmt.Errorf("cgroup: set limits: %w", err)
 	}
 	return nil
 }
 
-// Stats reads all counters.
-func (g *Group) Stats() (*Stats, error) {
-	s, err := g.manager.GetStats()
-	if err != nil {
-		return nil, fmt.Errorf("cgroup: read counters: %w", err)
+func (g *Group) set(r *specs.LinuxResources, rules *devices) error {
+	if rules != nil {
+		if err := g.setDevices(rules); err != nil && !(g.rootless && forbidden(err)) {
+			return err
+		}
 	}
-	return s, nil
+	if r == nil {
+		return nil
+	}
+	if Unified() {
+		return g.setV2(r)
+	}
+	return g.setV1(r)
 }
 
 // OOMKills returns how many of the group's processes the kernel has killed for want of memory.
 func (g *Group) OOMKills() (uint64, error) {
-	n, err := g.manager.OOMKillCount()
-	if err != nil {
+	dir, file := g.paths["memory"], "memory.oom_control"
+	if Unified() {
+		dir, file = g.paths[""], "memory.events"
+	}
+	if dir == "" {
+		return 0, nil
+	}
+	keys, err := readKeys(dir, file)
+	if err != nil && !(g.rootless && missing(err)) {
 		return 0, fmt.Errorf("cgroup: read oom kills: %w", err)
 	}
-	return n, nil
+	return keys["oom_kill"], nil
+}
+
+// census is the hierarchy in which the group's processes are counted: every process is in each of them.
+func (g *Group) census() string {
+	for _, controller := range []string{"", "devices", "pids", "freezer", "memory"} {
+		if dir := g.paths[controller]; dir != "" && (controller != "" || Unified()) {
+			return dir
+		}
+	}
+	for _, dir := range g.paths {
+		return dir
+	}
+	return ""
 }
 
 // Pids lists all processes of the group and of the groups below it.
 func (g *Group) Pids() ([]int, error) {
-	pids, err := g.manager.GetAllPids()
-	if errors.Is(err, os.ErrNotExist) {
+	dir := g.census()
+	if dir == "" {
 		return nil, nil
 	}
+	pids, err := appendPids(nil, dir)
 	if err != nil {
 		return nil, fmt.Errorf("cgroup: list processes: %w", err)
 	}
 	return pids, nil
 }
 
-// Exists reports whether the group is there.
-func (g *Group) Exists() bool { return g.manager.Exists() }
-
-// Freeze stops all processes of the group; it returns when the kernel says that they are stopped.
-func (g *Group) Freeze(_ context.Context) error { return g.freezer(cgroups.Frozen) }
-
-// Thaw lets the processes of the group go on.
-func (g *Group) Thaw(_ context.Context) error { return g.freezer(cgroups.Thawed) }
-
-func (g *Group) freezer(state cgroups.FreezerState) error {
-	if err := g.manager.Freeze(state); err != nil {
-		return fmt.Errorf("cgroup: freezer: %w", err)
+func appendPids(pids []int, dir string) ([]int, error) {
+	s, err := read(dir, "cgroup.procs")
+	if missing(err) {
+		return pids, nil // removed meanwhile
 	}
-	return nil
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		s, err = read(dir, "cgroup.threads") // a threaded v2 group lists no processes
+	}
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(s) {
+		pid, err := strconv.Atoi(strings.TrimSuffix(line, "\n"))
+		if err != nil {
+			return nil, fmt.Errorf("%s/cgroup.procs: %w", dir, err)
+		}
+		pids = append(pids, pid)
+	}
+	for _, sub := range below(dir) {
+		if pids, err = appendPids(pids, sub); err != nil {
+			return nil, err
+		}
+	}
+	return pids, nil
 }
 
-// Frozen reports whether the group is frozen.
-func (g *Group) Frozen() (bool, error) {
-	state, err := g.manager.GetFreezerState()
-	if err != nil {
-		return false, fmt.Errorf("cgroup: freezer: %w", err)
+// below lists the groups directly inside dir. A directory's link count tells without a look that there are none.
+func below(dir string) (out []string) {
+	var st unix.Stat_t
+	if unix.Lstat(dir, &st) != nil || st.Nlink == 2 {
+		return nil
 	}
-	return state == cgroups.Frozen, nil
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			out = append(out, filepath.Join(dir, e.Name()))
+		}
+	}
+	return out
+}
+
+// Exists reports whether the group is there.
+func (g *Group) Exists() bool {
+	dir := g.census()
+	if dir == "" {
+		return false
+	}
+	_, err := os.Lstat(dir)
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // Destroy removes the group's directories, also those that the container made below it. The processes must be gone;
 // the kernel may need a moment after the last one's exit, so a busy directory is tried again for a bounded time.
 func (g *Group) Destroy(ctx context.Context) error {
-	left := make(map[string]string)
-	for controller, dir := range g.paths {
-		if err := unix.Rmdir(dir); err != nil && err != unix.ENOENT {
-			left[controller] = dir
-		}
+	var left []string
+	for _, dir := range g.paths {
+		left = append(left, dir)
 	}
-	for wait := time.Millisecond; len(left) > 0; wait *= 2 {
-		err := cgroups.RemovePaths(left)
-		if err == nil {
+	for wait := time.Millisecond; ; wait *= 2 {
+		var err error
+		left = slices.DeleteFunc(left, func(dir string) bool {
+			e := removeTree(dir)
+			err = errors.Join(err, e)
+			return e == nil
+		})
+		if len(left) == 0 {
 			return nil
 		}
 		if wait > 256*time.Millisecond {
@@ -237,6 +308,25 @@ func (g *Group) Destroy(ctx context.Context) error {
 			return fmt.Errorf("cgroup: remove: %w", errors.Join(ctx.Err(), err))
 		case <-time.After(wait):
 		}
+	}
+}
+
+// removeTree removes dir and the groups below it, the innermost first. Control files need no removal.
+func removeTree(dir string) error {
+	err := unix.Rmdir(dir)
+	if err != unix.EBUSY && err != unix.ENOTEMPTY {
+		if err != nil && err != unix.ENOENT {
+			return &os.PathError{Op: "rmdir", Path: dir, Err: err}
+		}
+		return nil
+	}
+	for _, sub := range below(dir) {
+		if err := removeTree(sub); err != nil {
+			return err
+		}
+	}
+	if err := unix.Rmdir(dir); err != nil && err != unix.ENOENT {
+		return &os.PathError{Op: "rmdir", Path: dir, Err: err}
 	}
 	return nil
 }

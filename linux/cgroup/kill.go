@@ -1,13 +1,13 @@
 package cgroup
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 
-	"github.com/opencontainers/cgroups"
 	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/base/errdefs"
@@ -32,10 +32,10 @@ func (g *Group) Kill() error {
 	if err != nil || len(pids) == 0 {
 		return err
 	}
-	frozen := len(pids) > 1 && g.manager.Freeze(cgroups.Frozen) == nil
+	frozen := len(pids) > 1 && g.Freeze(context.Background()) == nil
 	defer func() {
 		if frozen {
-			_ = g.manager.Freeze(cgroups.Thawed)
+			_ = g.thaw()
 		}
 	}()
 	sent := make(map[int]bool)

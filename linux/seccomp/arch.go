@@ -67,19 +67,35 @@ func knownElsewhere(name specs.Arch) bool {
 	}, name)
 }
 
+// finder looks up names. Profiles list them mostly in the order of the tables, so it begins where it was.
+type finder struct {
+	a  *architecture
+	at int
+}
+
+// near is how far a finder looks ahead before it searches the whole table.
+const near = 8
+
 // number returns the call's number as it appears in struct seccomp_data, x32's with its bit.
-func (a *architecture) number(name string) (uint32, bool) {
-	if a.x32 {
+func (f *finder) number(name string) (uint32, bool) {
+	table := f.a.table
+	if f.a.x32 {
 		if i := slices.Index(x32Names[:], name); i >= 0 {
 			return x32Bit | uint32(x32First+i), true
 		}
 	}
-	i, ok := slices.BinarySearchFunc(a.table, name, func(e entry, s string) int { return strings.Compare(e.name, s) })
-	if !ok {
-		return 0, false
+	i, ok := f.at, false
+	for ; i < min(f.at+near, len(table)) && !ok; i++ {
+		ok = table[i].name == name
 	}
-	nr := a.table[i].nr
-	if a.x32 {
+	if i--; !ok {
+		if i, ok = slices.BinarySearchFunc(table, name, func(e entry, s string) int { return strings.Compare(e.name, s) }); !ok {
+			return 0, false
+		}
+	}
+	f.at = i + 1
+	nr := table[i].nr
+	if f.a.x32 {
 		nr |= x32Bit
 	}
 	return nr, true

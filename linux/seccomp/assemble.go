@@ -2,6 +2,7 @@ package seccomp
 
 import (
 	"runtime"
+	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -73,25 +74,33 @@ func branch(test uint16, k uint32, no, yes []unix.SockFilter) []unix.SockFilter 
 	return append(append(out, no...), yes...)
 }
 
-// tree emits a binary search over spans; spans[0].start is 0 (or below every number that can arrive).
-func tree(spans []span) ([]unix.SockFilter, error) {
+// tree appends a binary search over spans to out; spans[0].start is 0 (or below every number that can arrive).
+func tree(out []unix.SockFilter, spans []span) ([]unix.SockFilter, error) {
 	if len(spans) == 1 {
-		return emit(spans[0].leaf)
+		code, err := emit(spans[0].leaf)
+		return append(out, code...), err
 	}
 	mid := len(spans) / 2
-	low, err := tree(spans[:mid])
+	at := len(out)
+	out, err := tree(append(out, unix.SockFilter{}), spans[:mid])
 	if err != nil {
 		return nil, err
 	}
-	high, err := tree(spans[mid:])
-	if err != nil {
-		return nil, err
+	// As in branch: the lower half lies between the test and the upper one.
+	if low := len(out) - at - 1; low <= 255 {
+		out[at] = unix.SockFilter{Code: opJge, Jt: uint8(low), K: spans[mid].start}
+	} else {
+		out[at] = unix.SockFilter{Code: opJge, Jf: 1, K: spans[mid].start}
+		out = slices.Insert(out, at+1, stmt(opJa, uint32(low)))
 	}
-	return branch(opJge, spans[mid].start, low, high), nil
+	return tree(out, spans[mid:])
 }
 
 // emit writes a leaf: each rule's conditions, then its RET; a condition that fails goes on with the next rule.
 func emit(l *leaf) ([]unix.SockFilter, error) {
+	if len(l.rules) == 0 {
+		return []unix.SockFilter{stmt(opRet, l.otherwise)}, nil
+	}
 	var out []unix.SockFilter
 	for _, r := range l.rules {
 		code, err := emitRule(r)

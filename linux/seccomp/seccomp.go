@@ -19,6 +19,7 @@ package seccomp
 
 import (
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 
@@ -57,11 +58,11 @@ func Compile(profile *specs.LinuxSeccomp) (*Program, error) {
 	}
 	var blocks []block
 	for _, a := range arches {
-		leaves, err := outcomes(profile, a, def)
+		named, err := outcomes(profile, a, def)
 		if err != nil {
 			return nil, err
 		}
-		code, err := tree(ranges(leaves, a, def))
+		code, err := tree(make([]unix.SockFilter, 0, 512), ranges(named, def))
 		if err != nil {
 			return nil, fmt.Errorf("seccomp: %s: %w", a.name, err)
 		}
@@ -141,36 +142,74 @@ type rule struct {
 type leaf struct {
 	rules     []rule
 	otherwise uint32
+	named     bool // some row of the profile is about it
+	fixed     bool // its unconditional outcome is settled
 }
 
-// outcomes collects the profile's leaves by system call number for one architecture.
-func outcomes(profile *specs.LinuxSeccomp, a *architecture, def uint32) (map[uint32]*leaf, error) {
-	leaves := make(map[uint32]*leaf)
-	fixed := make(map[uint32]bool) // calls whose unconditional outcome is settled
+// leaves are an architecture's calls by number. Nearly all numbers are small: those are looked up by index, and a
+// map has what some architectures keep far above.
+type leaves struct {
+	base uint32 // the number of low[0]
+	low  []leaf
+	high map[uint32]*leaf
+}
+
+const lowNumbers = 576 // x32 has the highest: 547
+
+// of returns the leaf of number nr, which is the profile's from now on.
+func (l *leaves) of(nr, def uint32) *leaf {
+	f := l.high[nr]
+	if i := nr - l.base; i < lowNumbers {
+		f = &l.low[i]
+	} else if f == nil {
+		f = &leaf{}
+		l.high[nr] = f
+	}
+	if !f.named {
+		f.named, f.otherwise = true, def
+	}
+	return f
+}
+
+// each calls do for every named leaf in the order of the numbers.
+func (l *leaves) each(do func(nr uint32, f *leaf)) {
+	for i := range l.low {
+		if l.low[i].named {
+			do(l.base+uint32(i), &l.low[i])
+		}
+	}
+	for _, nr := range slices.Sorted(maps.Keys(l.high)) {
+		do(nr, l.high[nr])
+	}
+}
+
+// outcomes collects the profile's leaves for one architecture.
+func outcomes(profile *specs.LinuxSeccomp, a *architecture, def uint32) (*leaves, error) {
+	l := &leaves{low: make([]leaf, lowNumbers), high: make(map[uint32]*leaf)}
+	if a.x32 {
+		l.base = x32Bit
+	}
+	find := finder{a: a}
 	for _, s := range profile.Syscalls {
 		ret, err := action(s.Action, s.ErrnoRet)
 		if err != nil {
 			return nil, err
 		}
 		for _, name := range s.Names {
-			nr, ok := a.number(name)
+			nr, ok := find.number(name)
 			if !ok {
 				continue
 			}
-			l := leaves[nr]
-			if l == nil {
-				l = &leaf{otherwise: def}
-				leaves[nr] = l
-			}
+			f := l.of(nr, def)
 			switch {
 			case len(s.Args) > 0:
-				l.rules = append(l.rules, split(s.Args, ret)...)
-			case !fixed[nr]:
-				l.otherwise, fixed[nr] = ret, true
+				f.rules = append(f.rules, split(s.Args, ret)...)
+			case !f.fixed:
+				f.otherwise, f.fixed = ret, true
 			}
 		}
 	}
-	return leaves, nil
+	return l, nil
 }
 
 // split makes one rule of conditions on different arguments (all must hold); conditions on the same argument are
@@ -199,34 +238,36 @@ type span struct {
 }
 
 // ranges turns the leaves into spans that cover all numbers from 0.
-func ranges(leaves map[uint32]*leaf, a *architecture, def uint32) []span {
-	numbers := make([]uint32, 0, len(leaves))
-	for nr := range leaves {
-		numbers = append(numbers, nr)
-	}
-	slices.Sort(numbers)
+func ranges(l *leaves, def uint32) []span {
 	plain := func(ret uint32) *leaf { return &leaf{otherwise: ret} }
-	spans := []span{{0, plain(def)}}
-	add := func(start uint32, l *leaf) {
+	standard := plain(def)
+	spans := append(make([]span, 0, 64), span{0, standard})
+	add := func(start uint32, f *leaf) {
 		last := &spans[len(spans)-1]
-		if len(l.rules) == 0 && len(last.leaf.rules) == 0 && last.leaf.otherwise == l.otherwise {
+		if len(f.rules) == 0 && len(last.leaf.rules) == 0 && last.leaf.otherwise == f.otherwise {
 			return
 		}
 		if last.start == start {
-			last.leaf = l
+			last.leaf = f
 			return
 		}
-		spans = append(spans, span{start, l})
+		spans = append(spans, span{start, f})
 	}
-	for i, nr := range numbers {
-		add(nr, leaves[nr])
-		if i+1 == len(numbers) || numbers[i+1] != nr+1 {
-			add(nr+1, plain(def))
+	any, next := false, uint32(0)
+	l.each(func(nr uint32, f *leaf) {
+		if any && nr != next {
+			add(next, standard)
 		}
+		add(nr, f)
+		any, next = true, nr+1
+	})
+	if !any {
+		return spans
 	}
-	if len(numbers) > 0 && def&unix.SECCOMP_RET_ACTION_FULL == unix.SECCOMP_RET_ERRNO {
+	add(next, standard)
+	if def&unix.SECCOMP_RET_ACTION_FULL == unix.SECCOMP_RET_ERRNO {
 		// An older call that the profile leaves out keeps the default: it was left out on purpose.
-		add(numbers[len(numbers)-1]+1, plain(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)))
+		add(next, plain(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)))
 	}
 	return spans
 }

@@ -87,7 +87,7 @@ func reference(p *specs.LinuxSeccomp, d data) uint32 {
 	for _, s := range p.Syscalls {
 		ret, _ := action(s.Action, s.ErrnoRet)
 		for _, name := range s.Names {
-			nr, ok := a.number(name)
+			nr, ok := (&finder{a: a}).number(name)
 			if !ok {
 				continue
 			}

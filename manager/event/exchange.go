@@ -77,13 +77,11 @@ type Subscription struct {
 
 // Publish tells every subscriber, in the same order to each, and returns at once. A subscriber whose buffer is full
 // is ended rather than given a stream with a hole.
-func (x *Exchange) Publish(ctx context.Context, ns, topic string, event any) {
-	x.PublishAt(ctx, time.Now(), ns, topic, event)
+func (x *Exchange) Publish(ns, topic string, event any) {
+	x.publish(Envelope{Time: time.Now(), Namespace: ns, Topic: topic, Event: event})
 }
 
-// PublishAt is Publish for what happened at a known time.
-func (x *Exchange) PublishAt(_ context.Context, at time.Time, ns, topic string, event any) {
-	e := Envelope{Time: at, Namespace: ns, Topic: topic, Event: event}
+func (x *Exchange) publish(e Envelope) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.closed {
@@ -138,13 +136,14 @@ func (x *Exchange) Subscribe(ctx context.Context, f Filter) *Subscription {
 	return s
 }
 
-// Past returns the remembered events that the filter chooses, oldest first.
-func (x *Exchange) Past(f Filter) []Envelope {
+// Subscribers is the number of subscriptions that last.
+func (x *Exchange) Subscribers() int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.past(f)
+	return len(x.subs)
 }
 
+// past returns the remembered events that the filter chooses, oldest first. The lock is held.
 func (x *Exchange) past(f Filter) []Envelope {
 	var list []Envelope
 	for i := range x.ring {

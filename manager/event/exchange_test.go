@@ -35,7 +35,7 @@ func TestOrderAndFilter(t *testing.T) {
 		if i == 2 {
 			ns = "k8s.io"
 		}
-		x.Publish(t.Context(), ns, topic, i)
+		x.Publish(ns, topic, i)
 	}
 	for i, v := range take(t, all, 5) {
 		if v != i {
@@ -56,14 +56,14 @@ func TestSince(t *testing.T) {
 	x := NewExchange(4)
 	begin := time.Unix(1000, 0)
 	for i := range 10 {
-		x.PublishAt(t.Context(), begin.Add(time.Duration(i)*time.Second), "n", "/t", i)
+		x.publish(Envelope{Time: begin.Add(time.Duration(i) * time.Second), Namespace: "n", Topic: "/t", Event: i})
 	}
 	s := x.Subscribe(t.Context(), Filter{Since: begin.Add(7 * time.Second), Buffer: 1})
-	x.Publish(t.Context(), "n", "/t", 10)
+	x.Publish("n", "/t", 10)
 	if got := take(t, s, 4); got[0] != 7 || got[2] != 9 || got[3] != 10 {
 		t.Errorf("since: %v", got)
 	}
-	if got := x.Past(Filter{}); len(got) != 4 || got[0].Event != 7 || got[3].Event != 10 {
+	if got := x.past(Filter{}); len(got) != 4 || got[0].Event != 7 || got[3].Event != 10 {
 		t.Errorf("past: %v", got)
 	}
 	if s := x.Subscribe(t.Context(), Filter{}); len(s.C) != 0 {
@@ -78,7 +78,7 @@ func TestEnds(t *testing.T) {
 	gone := x.Subscribe(ctx, Filter{})
 	last := x.Subscribe(t.Context(), Filter{})
 	for i := range 5 {
-		x.Publish(t.Context(), "n", "/t", i)
+		x.Publish("n", "/t", i)
 	}
 	take(t, slow, 2)
 	if _, open := <-slow.C; open || !errdefs.Is(slow.Err(), errdefs.ErrResourceExhausted) {
@@ -95,13 +95,13 @@ func TestEnds(t *testing.T) {
 	if _, open := <-last.C; open || !errdefs.Is(last.Err(), errdefs.ErrUnavailable) {
 		t.Errorf("at the end: %v", last.Err())
 	}
-	x.Publish(t.Context(), "n", "/t", 1)
+	x.Publish("n", "/t", 1)
 	late := x.Subscribe(t.Context(), Filter{})
 	if _, open := <-late.C; open {
 		t.Error("a subscription to a closed exchange lives")
 	}
-	if len(x.subs) != 0 {
-		t.Errorf("%d subscriptions are left", len(x.subs))
+	if n := x.Subscribers(); n != 0 {
+		t.Errorf("%d subscriptions are left", n)
 	}
 }
 
@@ -111,7 +111,7 @@ func TestConcurrent(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			for i := range 500 {
-				x.Publish(t.Context(), "n", "/t", i)
+				x.Publish("n", "/t", i)
 			}
 		})
 		wg.Go(func() {
@@ -122,7 +122,7 @@ func TestConcurrent(t *testing.T) {
 			}
 		})
 	}
-	x.Publish(t.Context(), "n", "/t", 0)
+	x.Publish("n", "/t", 0)
 	wg.Wait()
 }
 
@@ -134,6 +134,6 @@ func BenchmarkPublish(b *testing.B) {
 		}
 	}()
 	for b.Loop() {
-		x.Publish(b.Context(), "n", "/t", 1)
+		x.Publish("n", "/t", 1)
 	}
 }

@@ -195,21 +195,16 @@ func (m *Manager) Expire(ctx context.Context) (int, error) {
 	return n, err
 }
 
-// Orphan is for the daemon's start: the leases that are there were made by processes that are gone, so none lives
-// longer than grace from now; within it an interrupted pull can be resumed without bringing everything again.
-func (m *Manager) Orphan(ctx context.Context, grace time.Duration) error {
-	end := time.Now().UTC().Add(grace)
+// EndAll is for the daemon's start: the leases that are there were made by processes that are gone. What an
+// interrupted pull has not brought whole is not theirs: the content store keeps it for the next try.
+func (m *Manager) EndAll(ctx context.Context) error {
 	leases, err := m.All(ctx)
 	if err != nil || len(leases) == 0 {
 		return err
 	}
 	return m.db.Update(ctx, func(tx *metadata.Tx) error {
 		for _, l := range leases {
-			if !l.ExpiresAt.IsZero() && l.ExpiresAt.Before(end) {
-				continue
-			}
-			l.ExpiresAt = end
-			if err := tx.Put(metadata.Leases, l.Namespace, l.ID, l); err != nil {
+			if err := tx.Delete(metadata.Leases, l.Namespace, l.ID); err != nil && !errdefs.IsNotFound(err) {
 				return err
 			}
 		}

@@ -84,11 +84,11 @@ func TestExpiry(t *testing.T) {
 			t.Errorf("expired %d, %v", n, err)
 		}
 	}
-	if err := m.Orphan(ctx, 0); err != nil {
+	if err := m.EndAll(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := m.Expire(ctx); n != 2 || err != nil {
-		t.Errorf("orphans: %d, %v", n, err)
+	if list, err := m.All(ctx); err != nil || len(list) != 0 {
+		t.Errorf("after the end of all: %+v, %v", list, err)
 	}
 }
 

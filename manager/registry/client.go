@@ -9,6 +9,7 @@ package registry
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -40,11 +41,12 @@ func (c Credentials) empty() bool { return c == Credentials{} }
 
 // Client keeps connections and tokens for all registries. It is safe for concurrent use.
 type Client struct {
-	config   Config
-	networks []netip.Prefix
-	hosts    map[string]bool // insecure by name
+	config Config
 
 	mu        sync.Mutex
+	networks  []netip.Prefix  // insecure
+	hosts     map[string]bool // insecure by name
+	mirrors   []string
 	endpoints map[string]*endpoint
 	tokens    map[tokenKey]token
 }
@@ -56,23 +58,13 @@ const (
 
 // New returns a Client.
 func New(config Config) *Client {
-	c := &Client{
-		config: config, hosts: map[string]bool{},
-		endpoints: map[string]*endpoint{}, tokens: map[tokenKey]token{},
-		networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
-	}
+	c := &Client{config: config, tokens: map[tokenKey]token{}}
+	c.SetTrust(config.Insecure, config.Mirrors)
 	if len(c.config.CertDirs) == 0 {
 		c.config.CertDirs = []string{"/etc/conex/certs.d", "/etc/docker/certs.d"}
 	}
 	if c.config.UserAgent == "" {
 		c.config.UserAgent = "conex"
-	}
-	for _, s := range config.Insecure {
-		if p, err := netip.ParsePrefix(s); err == nil {
-			c.networks = append(c.networks, p.Masked())
-		} else {
-			c.hosts[s] = true
-		}
 	}
 	t := &c.config.Timeouts
 	t.Dial = orDefault(t.Dial, 15*time.Second)
@@ -80,6 +72,23 @@ func New(config Config) *Client {
 	t.Stall = orDefault(t.Stall, time.Minute)
 	t.Backoff = orDefault(t.Backoff, 250*time.Millisecond)
 	return c
+}
+
+// SetTrust replaces the Config's Insecure and Mirrors. What is under way goes on as it began.
+func (c *Client) SetTrust(insecure, mirrors []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.networks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	c.hosts = map[string]bool{}
+	for _, s := range insecure {
+		if p, err := netip.ParsePrefix(s); err == nil {
+			c.networks = append(c.networks, p.Masked())
+		} else {
+			c.hosts[s] = true
+		}
+	}
+	c.mirrors = slices.Clone(mirrors)
+	c.endpoints = map[string]*endpoint{} // each knows how it may be spoken to; idle connections close by themselves
 }
 
 func orDefault(d, otherwise time.Duration) time.Duration {
@@ -92,6 +101,13 @@ func orDefault(d, otherwise time.Duration) time.Duration {
 // insecure reports whether host ("name[:port]") was configured so, or is in the loopback network, as Docker has it.
 // Names other than localhost are not looked up: a name server must not decide about encryption.
 func (c *Client) insecure(host string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.trusts(host)
+}
+
+// trusts is insecure; the lock is held.
+func (c *Client) trusts(host string) bool {
 	name := host
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		name = h
@@ -130,7 +146,10 @@ func (c *Client) Repository(domain, path string, creds Credentials) *Repository 
 func (r *Repository) sources() []*endpoint {
 	var list []*endpoint
 	if r.domain == dockerDomain {
-		for _, m := range r.client.config.Mirrors {
+		r.client.mu.Lock()
+		mirrors := r.client.mirrors
+		r.client.mu.Unlock()
+		for _, m := range mirrors {
 			list = append(list, r.client.mirror(m))
 		}
 	}

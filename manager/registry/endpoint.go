@@ -50,7 +50,7 @@ func (c *Client) endpointFor(key, host, scheme, prefix string, isMirror bool) *e
 	defer c.mu.Unlock()
 	ep, ok := c.endpoints[key]
 	if !ok {
-		ep = &endpoint{client: c, host: host, scheme: scheme, prefix: prefix, isMirror: isMirror, insecure: c.insecure(host)}
+		ep = &endpoint{client: c, host: host, scheme: scheme, prefix: prefix, isMirror: isMirror, insecure: c.trusts(host)}
 		c.endpoints[key] = ep
 	}
 	return ep

@@ -177,6 +177,34 @@ func TestDowngrade(t *testing.T) {
 	}
 }
 
+func TestSetTrust(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(blob1))
+	}))
+	defer srv.Close()
+	c := New(Config{Timeouts: fast})
+	c.networks = nil // the loopback is a stranger here
+	get := func(domain string) error {
+		_, err := read(t, c.Repository(domain, "a", Credentials{}), describe(blob1))
+		return err
+	}
+	if err := get(host(srv.URL)); err == nil {
+		t.Error("plain http is read without trust")
+	}
+	c.SetTrust([]string{host(srv.URL)}, []string{srv.URL})
+	if err := get(host(srv.URL)); err != nil {
+		t.Errorf("a trusted registry: %v", err)
+	}
+	if err := get(dockerDomain); err != nil {
+		t.Errorf("the mirror is not asked: %v", err)
+	}
+	c.SetTrust(nil, nil)
+	c.networks = nil
+	if err := get(host(srv.URL)); err == nil {
+		t.Error("trust that was taken away still holds")
+	}
+}
+
 func TestCertificates(t *testing.T) {
 	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(blob1))

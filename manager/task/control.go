@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v2"
+	tasktypes "github.com/containerd/containerd/api/types/task"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -55,6 +56,17 @@ func (s *Service) CloseStdin(ctx context.Context, ns, id, execID string) error {
 		_, err := t.rpc.CloseIO(ctx, &taskapi.CloseIORequest{ID: id, ExecID: execID, Stdin: true})
 		return err
 	})
+}
+
+// Ended asks the shim whether a process has ended, which it knows before the clients' connections end, and before
+// the exit is told here. A process that the shim does not know is ErrNotFound.
+func (s *Service) Ended(ctx context.Context, ns, id, execID string) (ended bool, err error) {
+	err = s.ask(ctx, ns, id, "state", func(ctx context.Context, t *task) error {
+		st, err := t.rpc.State(ctx, &taskapi.StateRequest{ID: id, ExecID: execID})
+		ended = err == nil && st.Status == tasktypes.Status_STOPPED
+		return err
+	})
+	return ended, err
 }
 
 // Pause freezes all processes of the task.

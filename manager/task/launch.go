@@ -72,8 +72,13 @@ func (s *Service) launch(t *task, netns *os.File) (*shimProcess, error) {
 		args = append(args, "-netns")
 		files = append(files, netns.Fd())
 	}
+	exe, done, err := s.shim.executable(files)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	pidfd := -1
-	pid, err := syscall.ForkExec(s.shim.path, args, &syscall.ProcAttr{
+	pid, err := syscall.ForkExec(exe, args, &syscall.ProcAttr{
 		Dir:   "/",
 		Env:   shimEnv(),
 		Files: files,
@@ -85,10 +90,11 @@ func (s *Service) launch(t *task, netns *os.File) (*shimProcess, error) {
 	return newShimProcess(pid, pidfd)
 }
 
-// shimEnv is the shim's whole environment: what tunes its Go runtime to a small idle process, and PATH for foreign
-// runtimes.
+// shimEnv is the shim's whole environment: what tunes its Go runtime, and PATH for foreign runtimes. A start allocates
+// a few megabytes and is over before a collection would pay, so the collector is off (but for a bound) until the shim
+// settles.
 func shimEnv() []string {
-	return []string{"GOMAXPROCS=2", "GOGC=50", "PATH=" + os.Getenv("PATH")}
+	return []string{"GOMAXPROCS=2", "GOGC=off", "GOMEMLIMIT=24MiB", "PATH=" + os.Getenv("PATH")}
 }
 
 // listen makes a listening unix socket dir/name.

@@ -4,16 +4,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/base/errdefs"
 )
-
-// sealedFloor is the lowest descriptor number of a sealed binary: above all that a shim inherits, so that the child
-// does not overwrite it before execve(2).
-const sealedFloor = 64
 
 // sealed is an executable that nobody can write through a process that runs it: a detached, read-only clone of the
 // mount that it is on (open_tree(2), mount_setattr(2)). A container that opens its shim's /proc/<pid>/exe for
@@ -22,6 +19,10 @@ type sealed struct {
 	file *os.File // nil: the kernel refused, path is executed as it is
 	path string
 }
+
+// spareFDs is how many numbers above the highest descriptor that a child inherits syscall.ForkExec may overwrite in
+// the child: one for each, and one for its own pipe.
+const spareFDs = 16
 
 // seal prepares the binary at path. A kernel without the new mount API gives an unsealed one and a log line.
 func seal(path string, log *slog.Logger) (*sealed, error) {
@@ -35,7 +36,21 @@ func seal(path string, log *slog.Logger) (*sealed, error) {
 		log.Warn("shim binary is not sealed against writes from containers", "op", "seal", "path", path, "err", err)
 		return &sealed{path: path}, nil
 	}
-	return &sealed{file: os.NewFile(uintptr(fd), path), path: "/proc/self/fd/" + strconv.Itoa(fd)}, nil
+	return &sealed{file: os.NewFile(uintptr(fd), path), path: path}, nil
+}
+
+// executable returns a path of the binary for a child that inherits files, and what is to be called when it runs.
+// The path leads through a descriptor in the child: its number is above all that the child moves its files to.
+func (s *sealed) executable(files []uintptr) (path string, done func(), err error) {
+	if s.file == nil {
+		return s.path, func() {}, nil
+	}
+	floor := int(slices.Max(files)) + spareFDs
+	fd, err := unix.FcntlInt(s.file.Fd(), unix.F_DUPFD_CLOEXEC, floor)
+	if err != nil {
+		return "", nil, fmt.Errorf("dup the sealed binary: %w", err)
+	}
+	return "/proc/self/fd/" + strconv.Itoa(fd), func() { _ = unix.Close(fd) }, nil
 }
 
 func openSealed(path string) (int, error) {
@@ -43,16 +58,12 @@ func openSealed(path string) (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("open_tree %s: %w", path, err)
 	}
-	defer func() { _ = unix.Close(fd) }()
 	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV}
 	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
+		_ = unix.Close(fd)
 		return -1, fmt.Errorf("mount_setattr %s: %w", path, err)
 	}
-	high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, sealedFloor)
-	if err != nil {
-		return -1, fmt.Errorf("dup %s: %w", path, err)
-	}
-	return high, nil
+	return fd, nil
 }
 
 // Close lets the mount go; shims that run from it keep it alive.

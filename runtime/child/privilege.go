@@ -153,12 +153,14 @@ func (b *builder) seccomp() {
 }
 
 // exec tries each place where the program may be. The first that is there and may be executed replaces the process.
-func (b *builder) exec() {
-	for _, path := range Candidates(b.c.Process.Args[0], b.c.Process.Env) {
+func (b *builder) exec() { b.candidates(b.c.Process.Args[0], b.c.Process.Env) }
+
+func (b *builder) candidates(name string, env []string) {
+	for _, path := range Candidates(name, env) {
 		b.add(handshake.StepExec, path, unix.SYS_EXECVE, b.text(path), b.argv, b.envp).with(candidate)
 	}
 	b.special(handshake.StepExec, doGiveUp, 0, 0)
-	b.details[len(b.details)-1] = b.c.Process.Args[0]
+	b.details[len(b.details)-1] = name
 }
 
 // Candidates lists where name is looked for: itself when it has a slash, else in the absolute directories of the

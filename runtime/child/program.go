@@ -7,6 +7,7 @@
 package child
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strings"
 	"syscall"
@@ -68,9 +69,12 @@ type Program struct {
 		home   [len(homePrefix) + handshake.MaxHome]byte
 		rights [unix.SizeofCmsghdr + 4*maxRights]byte
 	}
-	cwd   [unix.PathMax]byte
-	args  cloneArgs
-	pidfd int32
+	cwd      [unix.PathMax]byte
+	args     cloneArgs
+	call     [6]uintptr // number and arguments of the clone
+	pidfd    int32
+	announce bool  // the kernel puts the process's number into its tid
+	tid      int32 // in the process's own pid namespace
 }
 
 const (
@@ -158,6 +162,11 @@ func (p *Program) pin(v *unix.Msghdr) uintptr { return uintptr(unsafe.Pointer(v)
 func (p *Program) bytes(b []byte) uintptr {
 	p.refs = append(p.refs, b)
 	return uintptr(unsafe.Pointer(unsafe.SliceData(b)))
+}
+
+// signals returns the address of a signal set.
+func (p *Program) signals(set uint64) uintptr {
+	return p.bytes(binary.NativeEndian.AppendUint64(nil, set))
 }
 
 // text returns the address of s with a zero at its end. s has no zero byte inside: the callers check.

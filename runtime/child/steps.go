@@ -160,8 +160,7 @@ func (b *builder) inherit() {
 	}
 	b.add(handshake.StepInherit, "", unix.SYS_CLOSE_RANGE, uintptr(next), ^uintptr(0)&0xffffffff, 0)
 	b.add(handshake.StepInherit, "", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0)
-	empty := b.bytes(make([]byte, 8))
-	b.add(handshake.StepInherit, "", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, empty, 0, 8)
+	b.add(handshake.StepInherit, "", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, b.signals(0), 0, 8)
 }
 
 // cgroups: writing "0" moves the writing thread alone.

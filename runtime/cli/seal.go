@@ -16,6 +16,7 @@ import (
 // itself once more from a detached read-only mount of it, which no container is ever able to make writable. Whoever
 // starts it often executes it from such a mount himself and saves this.
 func seal() error {
+	forget()
 	exe, err := unix.Open("/proc/self/exe", unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open own program: %w", err)
@@ -36,6 +37,28 @@ func seal() error {
 	if err := t.SetAttr(mount.Attr{Set: unix.MOUNT_ATTR_RDONLY}, false); err != nil {
 		return fmt.Errorf("seal own program: %w", err)
 	}
-	err = syscall.Exec("/proc/self/fd/"+strconv.Itoa(int(t)), os.Args, os.Environ())
+	err = syscall.Exec("/proc/self/fd/"+strconv.Itoa(int(t)), os.Args, alone(os.Environ()))
 	return fmt.Errorf("seal own program: exec: %w", err)
+}
+
+// One processor is enough for a program that does one thing after the other, and saves Go's scheduler the start of
+// threads for the rest. Only the environment says so before the program begins.
+const (
+	processors = "GOMAXPROCS"
+	ownChoice  = "_CONEX_RUNTIME_PROCESSORS" // marks that the variable above is not the caller's
+)
+
+func alone(env []string) []string {
+	if os.Getenv(processors) != "" {
+		return env
+	}
+	return append(env, processors+"=1", ownChoice+"=1")
+}
+
+// forget takes the variables of alone away again: what this program starts is not to see them.
+func forget() {
+	if os.Getenv(ownChoice) != "" {
+		_ = os.Unsetenv(processors)
+		_ = os.Unsetenv(ownChoice)
+	}
 }

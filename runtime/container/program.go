@@ -108,6 +108,23 @@ func parseHome(passwd []byte, uid uint32) string {
 	return "/"
 }
 
+// workDir makes the process's working directory and its missing parents, as runc does: `docker run -w` names ones
+// that no image has. A path that leads through links that resolve nowhere, or through proc, is left to the process's
+// own chdir, which judges it (CVE-2024-21626).
+func (b *builder) workDir() error {
+	cwd := b.k.spec.Process.Cwd
+	fd, err := b.root.MkdirAll(cwd, pointMode)
+	if err == nil {
+		return unix.Close(fd)
+	}
+	for _, judged := range []unix.Errno{unix.ELOOP, unix.ENOTDIR, unix.ENOENT, unix.EACCES} {
+		if errors.Is(err, judged) {
+			return nil
+		}
+	}
+	return fmt.Errorf("working directory %s: %w", cwd, err)
+}
+
 // program checks the program before anything is started, and finds $HOME.
 func (b *builder) program() error {
 	p := b.k.spec.Process

@@ -17,6 +17,7 @@ import (
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/base/ids"
 	"github.com/conex-containers/conex/linux/seccomp"
+	"github.com/conex-containers/conex/runtime/spec"
 )
 
 const (
@@ -43,13 +44,17 @@ type record struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 	Cgroups     map[string]string `json:"cgroups"`
 	Namespaces  int               `json:"namespaces"` // CLONE_NEW* that the process is in and the host is not
-	Process     *specs.Process    `json:"process"`
-	Hooks       *specs.Hooks      `json:"hooks,omitempty"`
+	Process     *specs.Process    `json:"-"`          // in ProcessText
+	Hooks       *specs.Hooks      `json:"-"`
 	Filter      bool              `json:"filter,omitempty"` // seccomp.bpf is there
 	FilterFlags uint              `json:"filterFlags,omitempty"`
 
 	ListenerPath     string `json:"listenerPath,omitempty"`
 	ListenerMetadata string `json:"listenerMetadata,omitempty"`
+
+	// The large objects are read and written apart from the rest: by package spec, and only where there are any.
+	ProcessText json.RawMessage `json:"process"`
+	HooksText   json.RawMessage `json:"hooks,omitempty"`
 }
 
 // dir is the container's state directory. The id is checked here, so that none ever leaves root.
@@ -60,7 +65,15 @@ func dir(root, id string) (string, error) {
 	return filepath.Join(root, id), nil
 }
 
-func (r *record) save(dir string) error {
+func (r *record) save(dir string) (err error) {
+	if r.ProcessText, err = spec.EncodeProcess(r.Process); err != nil {
+		return err
+	}
+	if r.Hooks != nil {
+		if r.HooksText, err = json.Marshal(r.Hooks); err != nil {
+			return err
+		}
+	}
 	b, err := json.Marshal(r)
 	if err != nil {
 		return err
@@ -80,10 +93,18 @@ func loadRecord(dir, id string) (*record, error) {
 	return parseRecord(b, id)
 }
 
-func parseRecord(b []byte, id string) (*record, error) {
+func parseRecord(b []byte, id string) (_ *record, err error) {
 	r := &record{}
 	if err := json.Unmarshal(b, r); err != nil {
 		return nil, fmt.Errorf("container %s: %s: %w", id, stateName, err)
+	}
+	if r.Process, err = spec.DecodeProcess(r.ProcessText); err != nil {
+		return nil, fmt.Errorf("container %s: %s: process: %w", id, stateName, err)
+	}
+	if r.HooksText != nil {
+		if err := json.Unmarshal(r.HooksText, &r.Hooks); err != nil {
+			return nil, fmt.Errorf("container %s: %s: hooks: %w", id, stateName, err)
+		}
 	}
 	if r.ID != id {
 		return nil, errdefs.FailedPrecondition("container %s: %s is another container's (%q)", id, stateName, r.ID)

@@ -129,11 +129,12 @@ func (b *builder) build() error {
 		b.terminal,      //  5 a terminal of its own devpts; /dev/console
 		b.runHooks,      //  6 prestart, createRuntime on the host; createContainer here
 		b.settings,      //  7 loopback, host name, sysctls
-		b.hide,          //  8 masked and read-only paths
-		b.program,       //  9 is the program there? $HOME
-		b.finishMounts,  // 10 what had to stay writable until now
-		b.pivot,         // 11 the old root goes
-		b.setOwnStreams, // 12 streams belong to the process's user
+		b.workDir,       //  8 the working directory, when it is missing
+		b.hide,          //  9 masked and read-only paths
+		b.program,       // 10 is the program there? $HOME
+		b.finishMounts,  // 11 what had to stay writable until now
+		b.pivot,         // 12 the old root goes
+		b.setOwnStreams, // 13 streams belong to the process's user
 	} {
 		if err := step(); err != nil {
 			return err

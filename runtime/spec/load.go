@@ -2,7 +2,6 @@
 package spec
 
 import (
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -37,8 +36,8 @@ func Load(bundle string) (*specs.Spec, error) {
 
 // Parse decodes a configuration and checks it.
 func Parse(b []byte) (*specs.Spec, error) {
-	s := &specs.Spec{}
-	if err := json.Unmarshal(b, s); err != nil {
+	s, err := Decode(b)
+	if err != nil {
 		return nil, errdefs.InvalidArgument("%s: %w", ConfigName, err)
 	}
 	if s.Root == nil || s.Root.Path == "" {

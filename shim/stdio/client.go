@@ -236,3 +236,6 @@ func (c *client) close() {
 		_ = c.file.Close()
 	})
 }
+
+// leave closes this side's descriptor and nothing else.
+func (c *client) leave() { c.once.Do(func() { _ = c.file.Close() }) }

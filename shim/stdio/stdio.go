@@ -33,7 +33,8 @@ type Config struct {
 	Recorder  *Recorder // nil: nothing is recorded
 }
 
-// IO is the streams of one process. Its life: New, Files (or SetTerminal) for the process, Start, Finish.
+// IO is the streams of one process. Its life: New, Files (or SetTerminal) for the process, Start, Drain, Close; of a
+// process that did not start, New and Leave.
 type IO struct {
 	terminal bool
 	recorder *Recorder
@@ -57,7 +58,7 @@ func New(c Config) (_ *IO, err error) {
 	}
 	defer func() {
 		if err != nil {
-			s.Abort()
+			s.Close()
 		}
 	}()
 	if c.OpenStdin {
@@ -209,11 +210,10 @@ func (s *IO) writeStdin(p []byte) error {
 	return err
 }
 
-// Finish is called when the process has ended. It copies what the process has written to the log and the clients,
-// closes their connections, and returns. When something else still holds the streams open, or a client does not
-// take its output, it waits no longer than grace, and loses nothing of what was written by then:
-// the rest goes into the client's socket buffer.
-func (s *IO) Finish(grace time.Duration) {
+// Drain is called when the process has ended. It copies what the process has written to the log and the clients, and
+// returns. When something else still holds the streams open, or a client does not take its output, it waits no longer
+// than grace, and loses nothing of what was written by then: the rest goes into the client's socket buffer.
+func (s *IO) Drain(grace time.Duration) {
 	s.mu.Lock()
 	s.ended = true
 	clients := s.clients
@@ -226,11 +226,16 @@ func (s *IO) Finish(grace time.Duration) {
 		c.endBy(until)
 	}
 	s.running.Wait()
-	s.Abort()
 }
 
-// Abort closes everything without a look at what is left to copy.
-func (s *IO) Abort() {
+// Close closes everything without a look at what is left to copy, and ends the clients' connections.
+func (s *IO) Close() { s.release((*client).close) }
+
+// Leave closes everything of a process that never ran. The clients' connections are not ended: whoever else has a
+// descriptor of one can still tell the client why.
+func (s *IO) Leave() { s.release((*client).leave) }
+
+func (s *IO) release(end func(*client)) {
 	s.closeChild()
 	s.mu.Lock()
 	s.ended = true
@@ -244,7 +249,7 @@ func (s *IO) Abort() {
 		_ = p.file.Close()
 	}
 	for _, c := range clients {
-		c.close()
+		end(c)
 	}
 }
 

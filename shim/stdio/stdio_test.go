@@ -54,7 +54,7 @@ func newIO(t *testing.T, c Config) *IO {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.Abort)
+	t.Cleanup(s.Close)
 	return s
 }
 
@@ -93,7 +93,8 @@ func TestOutputReachesLogAndClientsInOrder(t *testing.T) {
 		_, _ = child[1].Write(payload)
 		_, _ = child[2].WriteString("oops")
 		_, _ = child[1].Close(), child[2].Close()
-		s.Finish(2 * time.Second)
+		s.Drain(2 * time.Second)
+		s.Close()
 	}()
 	data, err := io.ReadAll(client)
 	if err != nil {
@@ -121,7 +122,8 @@ func TestUnreadInputDoesNotResetTheClient(t *testing.T) {
 	}
 	_, _ = child[1].WriteString("bye")
 	_, _ = child[1].Close(), child[2].Close()
-	s.Finish(2 * time.Second)
+	s.Drain(2 * time.Second)
+	s.Close()
 	data, err := io.ReadAll(client)
 	if err != nil || string(demux(t, data)[1]) != "bye" {
 		t.Errorf("got %q, %v", data, err)
@@ -138,11 +140,11 @@ func TestHeldStreamDoesNotHoldTheEnd(t *testing.T) {
 	s.Start()
 	_, _ = child[1].WriteString("last words")
 	done := make(chan struct{})
-	go func() { s.Finish(200 * time.Millisecond); close(done) }()
+	go func() { s.Drain(200 * time.Millisecond); s.Close(); close(done) }()
 	select {
 	case <-done:
 	case <-time.After(10 * time.Second):
-		t.Fatal("Finish hangs")
+		t.Fatal("Drain hangs")
 	}
 	data, err := io.ReadAll(client)
 	if err != nil || string(demux(t, data)[1]) != "last words" {
@@ -174,7 +176,8 @@ func TestSleepingClientLosesNothing(t *testing.T) {
 		total += n
 	}
 	_, _ = child[1].Close(), child[2].Close()
-	s.Finish(200 * time.Millisecond)
+	s.Drain(200 * time.Millisecond)
+	s.Close()
 	data, err := io.ReadAll(client)
 	if got := len(demux(t, data)[1]); err != nil || got != total {
 		t.Errorf("client got %d of %d bytes, %v", got, total, err)

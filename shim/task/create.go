@@ -136,7 +136,7 @@ func (s *service) make(ctx context.Context, r *taskapi.CreateTaskRequest, o shim
 	if err != nil {
 		return nil, err
 	}
-	undo.Add(func(context.Context) error { io.Abort(); return nil })
+	undo.Add(func(context.Context) error { io.Close(); return nil })
 
 	release := s.reaper.Hold()
 	defer release()
@@ -153,9 +153,9 @@ func (s *service) make(ctx context.Context, r *taskapi.CreateTaskRequest, o shim
 		Container: made, bundle: r.Bundle, ownPids: hasNamespace(spec, specs.PIDNamespace),
 		recorder: recorder, procs: map[string]*process{"": p},
 	}
-	s.reaper.Watch(p.pid, func(e reaper.Exit) { s.finish(c, p, e) })
 	undo.Release()
-	io.Start()
+	io.Start() // before anybody can hear of the end, which waits for what Start has begun
+	s.reaper.Watch(p.pid, func(e reaper.Exit) { s.finish(c, p, e) })
 	s.takeParked(ctx, io, o.Streams)
 	return c, nil
 }
@@ -241,6 +241,9 @@ func (s *service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskap
 	if exit == nil && pid != 0 {
 		return nil, errdefs.FailedPrecondition("the process %d is running", pid)
 	}
+	if exit != nil {
+		<-p.ended // its streams are closed
+	}
 	if r.ExecID == "" {
 		defer s.reaper.Hold()()
 		if err := c.Delete(context.WithoutCancel(ctx)); err != nil {
@@ -251,7 +254,7 @@ func (s *service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskap
 		s.mu.Unlock()
 	} else {
 		if pid == 0 {
-			p.io.Abort() // never started
+			p.io.Leave() // never started
 		}
 		c.mu.Lock()
 		delete(c.procs, r.ExecID)

@@ -62,8 +62,8 @@ func (s *service) startExec(ctx context.Context, c *container, p *process) (*tas
 	p.mu.Lock()
 	p.pid, p.pidfd, p.started, p.oomBase = made.Pid, made.Pidfd, true, base
 	p.mu.Unlock()
+	p.io.Start() // before anybody can hear of the end, which waits for what Start has begun
 	s.reaper.Watch(made.Pid, func(e reaper.Exit) { s.finish(c, p, e) })
-	p.io.Start()
 	s.settle(settleAfterExec)
 	return &taskapi.StartResponse{Pid: uint32(made.Pid)}, nil
 }

@@ -23,7 +23,7 @@ type process struct {
 	terminal bool
 	io       *stdio.IO
 	spec     *specs.Process // of an exec
-	ended    chan struct{}  // closed when exit is set
+	ended    chan struct{}  // closed when exit is set and the streams are closed
 
 	mu      sync.Mutex
 	pid     int
@@ -69,8 +69,9 @@ func (p *process) signal(sig syscall.Signal) error {
 	return err
 }
 
-// finish is called when the process has been reaped. The order is the promise of Wait: first all output is out, then
-// the exit is known.
+// finish is called when the process has been reaped. The order is a promise: first all output is out, then State
+// tells the exit, then the clients' connections end, then Wait answers. So whoever asks for the exit code because a
+// connection has ended gets it.
 func (s *service) finish(c *container, p *process, e reaper.Exit) {
 	if p.execID == "" && !c.ownPids {
 		// Nothing else ends the other processes of the container.
@@ -80,7 +81,7 @@ func (s *service) finish(c *container, p *process, e reaper.Exit) {
 			}
 		}
 	}
-	p.io.Finish(drainGrace)
+	p.io.Drain(drainGrace)
 	if p.execID == "" {
 		if err := c.recorder.Close(); err != nil {
 			s.log.Error("close the log", "op", "exit", "err", err)
@@ -94,6 +95,7 @@ func (s *service) finish(c *container, p *process, e reaper.Exit) {
 		p.pidfd = -1
 	}
 	p.mu.Unlock()
+	p.io.Close()
 	close(p.ended)
 }
 

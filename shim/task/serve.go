@@ -30,6 +30,8 @@ func Serve(cfg Config) error {
 	}
 	s := newService(cfg)
 	s.preload()
+	// Executed through a descriptor, the process would be called by its number in ps (proc_pid_comm(5)).
+	_ = os.WriteFile("/proc/self/comm", []byte("conex-shim"), 0)
 	s.log = logging.New(os.Stderr, slog.LevelWarn, false).With("container", cfg.ID)
 	tasks, err := inherited[*net.UnixListener](shim.FDTask, "task socket")
 	if err != nil {

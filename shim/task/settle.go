@@ -18,6 +18,9 @@ const (
 	settleAfterExec  = 30 * time.Second
 )
 
+// settledGC is the collector's target (GOGC) of a shim whose container stays.
+const settledGC = 50
+
 // settle returns memory after the delay, unless something begins anew meanwhile: the heap that the last work has
 // used, and the pages of the program that only it needed.
 func (s *service) settle(after time.Duration) {
@@ -28,6 +31,7 @@ func (s *service) settle(after time.Duration) {
 		return
 	}
 	s.settling = time.AfterFunc(after, func() {
+		debug.SetGCPercent(settledGC) // the manager starts the shim with the collector off: most containers end before
 		debug.FreeOSMemory()
 		dropText()
 	})

@@ -110,9 +110,9 @@ func startEngines(dir, archive, only string) (engines []*engine, stop func(), er
 		socket string
 	}
 	roots := func(name string) []string {
-		return []string{"--data-root", dir + "/" + name, "--exec-root", dir + "/" + name + "-run", "-H", sock(name), "--pidfile", dir + "/" + name + ".pid"}
+		return []string{"--data-root", dir + "/" + name, "--exec-root", dir + "/run/" + name, "-H", sock(name), "--pidfile", dir + "/" + name + ".pid"}
 	}
-	podman := []string{"podman", "--root", dir + "/podman", "--runroot", dir + "/podman-run", "--runtime", "crun", "--cgroup-manager", "cgroupfs", "--events-backend", "file"}
+	podman := []string{"podman", "--root", dir + "/podman", "--runroot", dir + "/run/podman", "--runtime", "crun", "--cgroup-manager", "cgroupfs", "--events-backend", "file"}
 	columns := []column{
 		{engine: engine{name: "conex", cli: []string{bin + "/conex", "-H", sock("cx1")}, group: "conex-bench-1"},
 			daemon: append([]string{bin + "/conexd", "--cgroup-parent", "/conex-bench-1"}, roots("cx1")...), load: []string{bin + "/conex", "-H", sock("cx1"), "load", "-q", "-i", archive}, socket: dir + "/cx1.sock"},
@@ -150,13 +150,23 @@ func startEngines(dir, archive, only string) (engines []*engine, stop func(), er
 	return engines, stop, nil
 }
 
-// prepare writes what the peers need: containerd's configuration, and the hugetlb hierarchy without which Debian's
-// crun refuses this machine's layout (in this program's own mount namespace).
+// prepare writes what the engines need, in this program's own mount namespace: a tmpfs for what lives below /run on
+// every distribution, containerd's configuration, and the hugetlb hierarchy without which Debian's crun refuses this
+// machine's layout.
 func prepare(dir string) error {
+	if err := syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make the mounts private: %w", err)
+	}
+	if err := os.Mkdir(dir+"/run", 0o755); err != nil {
+		return err
+	}
+	if err := syscall.Mount("tmpfs", dir+"/run", "tmpfs", 0, "mode=755"); err != nil {
+		return fmt.Errorf("mount %s/run: %w", dir, err)
+	}
 	_ = os.MkdirAll("/sys/fs/cgroup/hugetlb", 0o755)
 	_ = syscall.Mount("cgroup", "/sys/fs/cgroup/hugetlb", "cgroup", 0, "hugetlb")
 	return os.WriteFile(dir+"/containerd.toml", []byte(fmt.Sprintf(
-		"version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\n  address = %q\n", dir+"/ctrd", dir+"/ctrd-run", dir+"/ctrd.sock")), 0o644)
+		"version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\n  address = %q\n", dir+"/ctrd", dir+"/run/ctrd", dir+"/ctrd.sock")), 0o644)
 }
 
 func (e *engine) serve(argv []string, socket, dir string) error {

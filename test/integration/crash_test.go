@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -88,4 +89,56 @@ func TestShimKilled(t *testing.T) {
 	rig.Eventually(t, 5*time.Second, "its process is gone", func() bool { return rig.Exec(t, nil, nil, "kill", "-0", pid).Code != 0 })
 	e.Docker("start", "shimmed").OK()
 	e.Docker("rm", "-f", "shimmed").OK()
+}
+
+// A shim that dies while the daemon is down takes its container along: the next daemon tells so, and does what the
+// container's restart policy and --rm ask for.
+func TestShimKilledWhileTheDaemonIsDown(t *testing.T) {
+	e, busybox := withBusybox(t)
+	var shims []string
+	for _, c := range [][]string{{"--name", "plain", "-p", "8095:80"}, {"--name", "gone", "--rm"}, {"--name", "again", "--restart", "always"}} {
+		e.Docker(append(append([]string{"run", "-d"}, c...), busybox, "sleep", "1000")...).OK()
+		pid := e.Docker("inspect", "-f", "{{.State.Pid}}", c[1]).OK().Trim()
+		shims = append(shims, rig.Exec(t, nil, nil, "ps", "-o", "ppid=", "-p", pid).OK().Trim())
+	}
+	e.Kill9()
+	rig.Exec(t, nil, nil, append([]string{"kill", "-9"}, shims...)...).OK()
+	e.Run()
+	rig.Eventually(t, 10*time.Second, "the container is told dead", func() bool {
+		return e.Docker("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "plain").Trim() == "exited 137"
+	})
+	rig.Eventually(t, 10*time.Second, "the --rm container is gone", func() bool { return e.Docker("inspect", "gone").Code != 0 })
+	rig.Eventually(t, 10*time.Second, "the restarted one runs", func() bool {
+		return e.Docker("inspect", "-f", "{{.State.Status}} {{.RestartCount}}", "again").Trim() == "running 1"
+	})
+	e.AuditClean()
+	e.Docker("start", "plain").OK()
+}
+
+// What a pull had brought when the daemon was killed is gone after the next start, but for the layers that the next
+// try can go on with.
+func TestDaemonKilledDuringPull(t *testing.T) {
+	e, ref := start(t)
+	blobs := func() []string {
+		list, err := filepath.Glob(e.DataRoot + "/content/blobs/sha256/*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	for range 20 {
+		pulled := make(chan *rig.Result, 1)
+		go func() { pulled <- e.Docker("pull", ref("nginx")+":1.25") }()
+		rig.Eventually(t, 10*time.Second, "the first blob", func() bool { return len(blobs()) > 0 })
+		e.Kill9()
+		<-pulled
+		e.Run()
+		if e.Docker("rmi", ref("nginx")+":1.25").Code == 0 {
+			continue // it was faster
+		}
+		rig.Eventually(t, 10*time.Second, "nothing refers to the blobs, and they go", func() bool { return len(blobs()) == 0 })
+		e.Docker("pull", "-q", ref("nginx")+":1.25").OK()
+		return
+	}
+	t.Error("every pull was over before the daemon was killed")
 }

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/conex-containers/conex/test/rig"
 )
@@ -59,4 +61,30 @@ func TestImages(t *testing.T) {
 func TestContentIsAnOCILayout(t *testing.T) {
 	e, ref := withBusybox(t)
 	rig.Exec(t, nil, nil, "skopeo", "inspect", "oci:"+e.DataRoot+"/content:"+ref+":latest").OK().Says("amd64")
+}
+
+// SIGHUP takes over the registries that are trusted and the mirrors.
+func TestReloadTakesOverMirrors(t *testing.T) {
+	r := rig.SharedRegistry(t)
+	r.Push(t, "library/mirrored", "latest", rig.Busybox(t))
+	e := rig.Start(t)
+	configure := func(text string) {
+		if err := os.WriteFile(e.Dir+"/daemon.json", []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(e.Pid(), syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	configure(`{"registry-mirrors": ["http://` + r.Addr + `"]}`)
+	rig.Eventually(t, 10*time.Second, "the mirror is asked", func() bool { return e.Docker("pull", "-q", "mirrored").Code == 0 })
+	e.Docker("rmi", "mirrored").OK()
+	configure(`{}`)
+	rig.Eventually(t, 10*time.Second, "the mirror is not asked any more", func() bool {
+		if e.Docker("pull", "-q", "mirrored").Code != 0 {
+			return true
+		}
+		e.Docker("rmi", "mirrored").OK()
+		return false
+	})
 }

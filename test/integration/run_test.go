@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -173,7 +174,15 @@ func TestContainerVerbs(t *testing.T) {
 		cli("exec", c, "echo", "inside").OK().Says("inside")
 		cli("exec", c, "sh", "-c", "exit 9").Exits(9)
 		cli("exec", "-u", "1000", "-w", "/tmp", "-e", "K=v", c, "sh", "-c", "id -u; pwd; echo $K").OK().Says("1000\n/tmp\nv")
-		cli("exec", c, "no-such-program").Exits(127)
+		cli("exec", c, "no-such-program").Exits(127).Says(`OCI runtime exec failed: exec failed: unable to start container process: exec: "no-such-program": executable file not found in $PATH`)
+		cli("create", "--name", c+"bad", busybox, "no-such-program").OK()
+		cli("start", "-a", c+"bad").Exits(1).Says("executable file not found")
+		if r := cli("wait", c+"bad").OK(); r.Out != "127\n" || r.Err != "" {
+			t.Errorf("wait after a failed start: %q %q", r.Out, r.Err)
+		}
+		cli("top", c+"bad").Exits(1).Says("is not running")
+		cli("rm", c+"bad").OK()
+		cli("exec", c, "/etc/passwd").Exits(126).Says("permission denied")
 		cli("exec", "-d", c, "touch", "/tmp/detached").OK()
 		rig.Eventually(t, 5*time.Second, "the detached exec", func() bool { return cli("exec", c, "test", "-e", "/tmp/detached").Code == 0 })
 		cli("top", c).OK().Says("sleep 1000")
@@ -236,4 +245,61 @@ func TestVolumes(t *testing.T) {
 	if after := e.Docker("volume", "ls", "-q").OK().Out; after != before {
 		t.Errorf("--rm left its anonymous volume:\n%s", after)
 	}
+}
+
+// Every short run prints its line: nobody starts a container before its client is attached, and nobody ends a
+// client's connection before all is in it.
+func TestShortOutputIsWhole(t *testing.T) {
+	const tcp = "tcp://127.0.0.1:23750"
+	e, busybox := withBusybox(t, "-H", tcp, "--tls=false")
+	for _, host := range []string{"unix://" + e.Socket, tcp} {
+		for _, cli := range []string{"docker", rig.Bin("conex")} {
+			for _, parallel := range []int{1, 8} {
+				many(16, parallel, func() {
+					r := rig.Exec(t, []string{"DOCKER_HOST=" + host, "CONEX_HOST=" + host}, nil, cli, "run", "--rm", busybox, "echo", "x")
+					if r.Code != 0 || r.Out != "x\n" {
+						t.Errorf("%s at %s, %d at a time: exit %d, %q, %q", cli, host, parallel, r.Code, r.Out, r.Err)
+					}
+				})
+			}
+		}
+	}
+}
+
+// The exit code of an exec is known before its stream ends, also of one that could not start.
+func TestExecExitCodeIsInTime(t *testing.T) {
+	e, busybox := withBusybox(t)
+	e.Docker("run", "-d", "--name", "box", busybox, "sleep", "1000").OK()
+	each(t, e, func(t *testing.T, e *rig.Engine, name string, cli command) {
+		e.Docker("run", "-d", "--name", "brief", busybox, "sleep", "1000").OK()
+		ended := make(chan *rig.Result, 1)
+		go func() { ended <- cli("exec", "brief", "sh", "-c", "touch /here; sleep 1000") }()
+		rig.Eventually(t, 5*time.Second, "the exec runs", func() bool { return e.Docker("exec", "brief", "test", "-e", "/here").Code == 0 })
+		e.Docker("kill", "brief").OK()
+		if r := <-ended; r.Code != 137 {
+			t.Errorf("exec in a killed container: exit %d, %q, %q", r.Code, r.Out, r.Err)
+		}
+		e.Docker("rm", "brief").OK()
+		many(40, 4, func() {
+			if r := cli("exec", "box", "no-such-program"); r.Code != 127 || !strings.Contains(r.Out+r.Err, "executable file not found") {
+				t.Errorf("missing program: exit %d, %q, %q", r.Code, r.Out, r.Err)
+			}
+			if r := cli("exec", "box", "sh", "-c", "echo x; exit 9"); r.Code != 9 || r.Out != "x\n" {
+				t.Errorf("exit 9: exit %d, %q, %q", r.Code, r.Out, r.Err)
+			}
+		})
+	})
+}
+
+// many runs do so many times, so many at once.
+func many(times, parallel int, do func()) {
+	var running sync.WaitGroup
+	for worker := range parallel {
+		running.Go(func() {
+			for i := worker; i < times; i += parallel {
+				do()
+			}
+		})
+	}
+	running.Wait()
 }

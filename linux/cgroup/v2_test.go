@@ -1,0 +1,197 @@
+package cgroup
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/conex-containers/conex/base/errdefs"
+)
+
+// directory is a directory with empty files, for what is written to a v2 group on a machine that has v1.
+func directory(t *testing.T, files ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func contents(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	out := make(map[string]string)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		b, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(b) > 0 {
+			out[e.Name()] = string(b)
+		}
+	}
+	return out
+}
+
+func TestLimitsOfV2(t *testing.T) {
+	limit, swap, low, shares, quota, burst, pids, weight, idle := int64(100), int64(150), int64(50), uint64(1024), int64(20000), uint64(7), int64(0), uint16(500), int64(0)
+	dir := directory(t, "pids.max", "memory.max", "memory.swap.max", "memory.low", "cpu.weight", "cpu.max", "cpu.max.burst", "cpu.idle",
+		"cpuset.cpus", "cpuset.mems", "io.weight", "io.max", "hugetlb.2MB.max", "hugetlb.2MB.rsvd.max", "memory.high", "rdma.max")
+	g := &Group{paths: map[string]string{"": dir}}
+	handles := uint32(3)
+	if err := g.setV2(&specs.LinuxResources{
+		Pids:           &specs.LinuxPids{Limit: &pids},
+		Memory:         &specs.LinuxMemory{Limit: &limit, Swap: &swap, Reservation: &low},
+		CPU:            &specs.LinuxCPU{Shares: &shares, Quota: &quota, Burst: &burst, Cpus: "0", Mems: "0", Idle: &idle},
+		BlockIO:        &specs.LinuxBlockIO{Weight: &weight, ThrottleReadBpsDevice: []specs.LinuxThrottleDevice{{Rate: 9}}},
+		HugepageLimits: []specs.LinuxHugepageLimit{{Pagesize: "2MB", Limit: 4}},
+		Rdma:           map[string]specs.LinuxRdma{"mlx": {HcaHandles: &handles}},
+		Unified:        map[string]string{"memory.high": "80"},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"pids.max": "1", "memory.max": "100", "memory.swap.max": "50", "memory.low": "50", "cpu.weight": "100",
+		"cpu.max": "20000 100000", "cpu.max.burst": "7", "cpu.idle": "0", "cpuset.cpus": "0", "cpuset.mems": "0", "io.weight": "4950",
+		"io.max": "0:0 rbps=9", "hugetlb.2MB.max": "4", "hugetlb.2MB.rsvd.max": "4", "memory.high": "80", "rdma.max": "mlx hca_handle=3"}
+	if got := contents(t, dir); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+	for _, key := range []string{"../x", "memory", "a/b.c", ".x"} {
+		if err := setUnified(dir, map[string]string{key: "1"}); !errdefs.Is(err, errdefs.ErrInvalidArgument) {
+			t.Errorf("unified %q: %v", key, err)
+		}
+	}
+}
+
+func TestSwapOfV2(t *testing.T) {
+	for _, c := range []struct {
+		swap, limit int64
+		want        string
+		bad         bool
+	}{
+		{0, 100, "", false}, {100, 100, "0", false}, {150, 100, "50", false}, {-1, 100, "max", false}, {0, -1, "max", false},
+		{50, -1, "50", false}, {50, 100, "", true}, {50, 0, "", true}, {0, 0, "", false},
+	} {
+		if got, err := swapText(c.swap, c.limit); got != c.want || (err != nil) != c.bad {
+			t.Errorf("memory+swap %d, memory %d: %q, %v; want %q", c.swap, c.limit, got, err, c.want)
+		}
+	}
+	for shares, want := range map[uint64]uint64{1: 1, 2: 1, 1024: 100, 262144: 10000, 1 << 40: 10000} {
+		if got := cpuWeight(shares); got != want {
+			t.Errorf("weight of %d shares: %d, want %d", shares, got, want)
+		}
+	}
+}
+
+func TestStatsOfV2(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"cpu.stat":    "usage_usec 7\nuser_usec 4\nsystem_usec 3\nnr_periods 2\nnr_throttled 1\nthrottled_usec 9\n",
+		"memory.stat": "anon 1\nfile 2\n", "memory.current": "10\n", "memory.peak": "20\n", "memory.max": "max\n",
+		"memory.events": "low 0\nmax 5\noom_kill 1\n", "pids.current": "3\n", "pids.max": "max\n",
+		"io.stat":             "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0\n",
+		"hugetlb.2MB.current": "6\n", "hugetlb.2MB.events": "max 8\n", "hugetlb.2MB.rsvd.current": "1\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := &Stats{HugetlbStats: make(map[string]HugetlbStats)}
+	for _, fill := range []func(string, *Stats) error{cpuStatsV2, memoryStatsV2, pidsStats, ioStatsV2, hugetlbStatsV2} {
+		if err := fill(dir, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.CpuStats.CpuUsage.TotalUsage != 7000 || s.CpuStats.ThrottlingData.ThrottledTime != 9000 || s.MemoryStats.Usage.Usage != 10 ||
+		s.MemoryStats.Usage.Failcnt != 5 || s.MemoryStats.Usage.Limit != 1<<64-1 || s.MemoryStats.Cache != 2 || s.PidsStats != (PidsStats{3, 0}) ||
+		len(s.BlkioStats.IoServicedRecursive) != 2 || s.HugetlbStats["2MB"] != (HugetlbStats{Usage: 6, Failcnt: 8}) || len(s.HugetlbStats) != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// The v2 freezer waits for the kernel's event.
+func TestFreezeOfV2(t *testing.T) {
+	dir := v2Group(t)
+	cmd := exec.Command("/bin/sh", "-c", "echo 0 > "+dir+"/cgroup.procs; echo in; while :; do :; done")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	if _, err := out.Read(make([]byte, 3)); err != nil {
+		t.Fatal(err)
+	}
+	if err := freezeV2(context.Background(), dir); err != nil {
+		t.Fatal(err)
+	}
+	events, err := read(dir, "cgroup.events")
+	if err != nil || !strings.Contains(events, "frozen 1") {
+		t.Errorf("events %q, %v", events, err)
+	}
+	if err := write(dir, "cgroup.freeze", "0"); err != nil {
+		t.Fatal(err)
+	}
+	// A group that nothing freezes: the wait ends with its context.
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	fd, err := open(dir, "cgroup.events", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := read(dir, "cgroup.events"); err != nil {
+		t.Fatal(err)
+	}
+	f := os.NewFile(uintptr(fd), "cgroup.events")
+	defer func() { _ = f.Close() }()
+	if _, err := f.Read(make([]byte, 64)); err != nil {
+		t.Fatal(err)
+	}
+	for range 8 { // an event of before may still be there
+		if err = awaitPriority(ctx, fd); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("wait: %v", err)
+	}
+}
+
+func TestPlaces(t *testing.T) {
+	for _, bad := range []string{"/", "..", "/../..", "."} {
+		if _, err := places(bad); !errdefs.Is(err, errdefs.ErrInvalidArgument) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	list, err := places("/a/../../b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range list {
+		if !strings.HasPrefix(p.dir, mountPoint+"/") || !strings.HasSuffix(p.dir, "/b") || strings.Contains(p.dir, "..") {
+			t.Errorf("%v is at %s", p.controllers, p.dir)
+		}
+	}
+	table := "30 25 0:26 / /cg/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n31 25 0:27 /docker/x /cg/memory rw - cgroup cgroup rw,memory\n"
+	if got := findMount(table, "cpuacct"); got != "/cg/cpu,cpuacct" {
+		t.Errorf("cpuacct is at %q", got)
+	}
+	if got := findMount(table, "memory"); got != "" {
+		t.Errorf("memory, whose root is elsewhere, is at %q", got)
+	}
+}
