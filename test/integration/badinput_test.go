@@ -181,7 +181,7 @@ func TestOnDemand(t *testing.T) {
 		t.Helper()
 		return rig.Exec(t, []string{"CONEX_HOST=", "DOCKER_HOST="}, nil, append([]string{rig.Bin("conex")}, args...)...)
 	}
-	before := rig.Snapshot(t, "/run/conex")
+	before := rig.Snapshot(t, "/run/conex", "/var/lib/conex")
 	run("daemon", "status").Says("no engine runs")
 	run("run", "--rm", "hello").OK().Says("started the engine")
 	if r := run("run", "--rm", "hello").OK(); strings.Contains(r.Err, "started the engine") {
@@ -192,5 +192,5 @@ func TestOnDemand(t *testing.T) {
 	run("daemon", "status").Says("no engine runs")
 	rig.Exec(t, nil, nil, rig.Bin("conexd"), "debug", "audit").OK()
 	rig.Exec(t, nil, nil, rig.Bin("conexd"), "debug", "uninstall").OK()
-	rig.Settled(t, before, func() []string { return rig.Snapshot(t, "/run/conex") })
+	rig.Settled(t, before, func() []string { return rig.Snapshot(t, "/run/conex", "/var/lib/conex") })
 }

@@ -35,7 +35,8 @@ func TestExitCodes(t *testing.T) {
 		cli("run", "--rm", busybox, "/etc/passwd").Exits(126)
 		cli("run", "--rm", busybox, "no-such-program").Exits(127).Says("executable file not found")
 		cli("run", "--rm", busybox, "sh", "-c", "sleep 100 & kill -9 $!; wait $!").Exits(137) // an init cannot kill itself
-		cli("run", "-d", "--name", "t"+name, busybox, "sh", "-c", "trap 'exit 143' TERM; while :; do sleep 0.1; done").OK()
+		cli("run", "-d", "--name", "t"+name, busybox, "sh", "-c", "trap 'exit 143' TERM; echo ready; while :; do sleep 0.1; done").OK()
+		rig.Eventually(t, 5*time.Second, "the trap is set", func() bool { return cli("logs", "t"+name).OK().Trim() == "ready" })
 		cli("stop", "t"+name).OK()
 		if code := cli("wait", "t"+name).OK().Trim(); code != "143" {
 			t.Errorf("wait: %s", code)
@@ -139,7 +140,7 @@ func TestFlags(t *testing.T) {
 		run("-e", "A=1", "-e", "B=two words", busybox, "sh", "-c", "echo $A-$B").OK().Says("1-two words")
 		run("--entrypoint", "echo", busybox, "hi").OK().Says("hi")
 		run("--network", "none", busybox, "ls", "/sys/class/net").OK().Says("lo")
-		run("--network", "host", busybox, "ls", "/sys/class/net").OK().Says("conex")
+		run("--network", "host", busybox, "ls", "/sys/class/net").OK().Says("cx") // the bridge of an engine beside the default one
 		run("--privileged", busybox, "sh", "-c", "mkdir /m && mount -t tmpfs t /m").OK()
 		run("--security-opt", "no-new-privileges", busybox, "grep", "NoNewPrivs", "/proc/self/status").OK().Says("1")
 		run("--security-opt", "seccomp=unconfined", busybox, "grep", "Seccomp:", "/proc/self/status").OK().Says("0")

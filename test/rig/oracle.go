@@ -14,10 +14,11 @@ import (
 //go:embed oracle.sh
 var oracle string
 
-// Snapshot lists what the kernel and the disk hold of an engine whose roots are below dir, a line an object.
-func Snapshot(t testing.TB, dir string) []string {
+// Snapshot lists what the kernel and the disk hold of an engine whose roots are below dir, a line an
+// object.
+func Snapshot(t testing.TB, dir, dataRoot string) []string {
 	t.Helper()
-	out, err := exec.Command("/bin/bash", "-c", oracle, "oracle", dir).Output()
+	out, err := exec.Command("/bin/bash", "-c", oracle, "oracle", dir, dataRoot).Output()
 	if err != nil {
 		t.Fatalf("oracle: %v", err)
 	}

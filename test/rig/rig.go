@@ -87,14 +87,14 @@ func StartAt(t testing.TB, dataRoot string, flags ...string) *Engine {
 	if dataRoot != "" {
 		e.DataRoot = dataRoot
 	}
-	before := Snapshot(t, e.Dir)
+	before := Snapshot(t, e.Dir, e.DataRoot)
 	t.Cleanup(func() {
 		e.removeAll()
 		e.AuditClean()
 		e.Stop()
 		e.AuditClean()
 		e.uninstall()
-		Settled(t, before, func() []string { return Snapshot(t, e.Dir) })
+		Settled(t, before, func() []string { return Snapshot(t, e.Dir, e.DataRoot) })
 		if t.Failed() {
 			b, _ := os.ReadFile(e.LogFile)
 			t.Logf("conexd.log:\n%s", tail(b, 12000))
