@@ -2,6 +2,7 @@
 package conformance
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"testing"
@@ -55,12 +56,13 @@ func TestUnderPodman(t *testing.T) {
 
 // The life cycle of the specification, by the command line that every manager uses.
 func TestRuntimeCommandLine(t *testing.T) {
-	dir := t.TempDir()
+	dir, id := t.TempDir(), fmt.Sprintf("conformance-%d", os.Getpid())
 	rig.Exec(t, nil, nil, "mv", rootfs(t), dir+"/rootfs").OK()
 	runtime := func(args ...string) *rig.Result {
 		t.Helper()
 		return rig.Exec(t, nil, nil, append([]string{rig.Bin("conex-runtime"), "--root", dir + "/state"}, args...)...)
 	}
+	t.Cleanup(func() { runtime("delete", "--force", id) })
 	runtime("spec", "--bundle", dir).OK()
 	config, err := os.ReadFile(dir + "/config.json")
 	if err != nil {
@@ -75,24 +77,24 @@ func TestRuntimeCommandLine(t *testing.T) {
 	}
 	edit(`"terminal": true`, `"terminal": false`)
 	edit(`"sh"`, `"sleep", "1000"`)
-	runtime("create", "--bundle", dir, "a").OK()
-	runtime("state", "a").OK().Says(`"status": "created"`)
-	runtime("create", "--bundle", dir, "a").Exits(1)
-	runtime("start", "a").OK()
-	runtime("state", "a").OK().Says(`"status": "running"`)
-	runtime("start", "a").Exits(1)
-	runtime("exec", "a", "sh", "-c", "exit 5").Exits(5)
-	runtime("pause", "a").OK()
-	runtime("state", "a").OK().Says(`"status": "paused"`)
-	runtime("resume", "a").OK()
+	runtime("create", "--bundle", dir, id).OK()
+	runtime("state", id).OK().Says(`"status": "created"`)
+	runtime("create", "--bundle", dir, id).Exits(1)
+	runtime("start", id).OK()
+	runtime("state", id).OK().Says(`"status": "running"`)
+	runtime("start", id).Exits(1)
+	runtime("exec", id, "sh", "-c", "exit 5").Exits(5)
+	runtime("pause", id).OK()
+	runtime("state", id).OK().Says(`"status": "paused"`)
+	runtime("resume", id).OK()
 	runtime("list").OK().Says("running")
-	runtime("delete", "a").Exits(1)
-	runtime("kill", "a", "KILL").OK()
-	rig.Eventually(t, bound, "it stops", func() bool { return contains(runtime("state", "a").Out, `"status": "stopped"`) })
-	runtime("delete", "a").OK()
-	runtime("state", "a").Exits(1)
+	runtime("delete", id).Exits(1)
+	runtime("kill", id, "KILL").OK()
+	rig.Eventually(t, bound, "it stops", func() bool { return contains(runtime("state", id).Out, `"status": "stopped"`) })
+	runtime("delete", id).OK()
+	runtime("state", id).Exits(1)
 	edit(`"sleep",`, `"echo", "from the runtime",`)
-	runtime("run", "--bundle", dir, "b").OK().Says("from the runtime")
+	runtime("run", "--bundle", dir, id+"-again").OK().Says("from the runtime")
 	runtime("features").OK().Says("ociVersionMax")
 	runtime("list", "-q").OK()
 }
