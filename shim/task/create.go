@@ -15,6 +15,7 @@ import (
 	"github.com/conex-containers/conex/base/cleanup"
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/linux/mount"
+	"github.com/conex-containers/conex/runtime/spec"
 	"github.com/conex-containers/conex/shim/backend"
 	"github.com/conex-containers/conex/shim/reaper"
 	"github.com/conex-containers/conex/shim/stdio"
@@ -111,14 +112,14 @@ func readSpec(bundle string) (*specs.Spec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bundle: %w", err)
 	}
-	var spec specs.Spec
-	if err := json.Unmarshal(data, &spec); err != nil {
+	config, err := spec.Decode(data)
+	if err != nil {
 		return nil, errdefs.InvalidArgument("%s: %w", shim.ConfigName, err)
 	}
-	if spec.Process == nil || spec.Linux == nil {
+	if config.Process == nil || config.Linux == nil {
 		return nil, errdefs.InvalidArgument("%s: process and linux are needed", shim.ConfigName)
 	}
-	return &spec, nil
+	return config, nil
 }
 
 // make opens the streams, attaches the clients that wait, and has the backend make the container.

@@ -2,14 +2,13 @@ package task
 
 import (
 	"context"
-	"encoding/json"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v2"
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/conex-containers/conex/api/shim"
 	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/runtime/spec"
 	"github.com/conex-containers/conex/shim/backend"
 	"github.com/conex-containers/conex/shim/reaper"
 	"github.com/conex-containers/conex/shim/stdio"
@@ -30,11 +29,11 @@ func (s *service) Exec(_ context.Context, r *taskapi.ExecProcessRequest) (*empty
 	if r.Spec.GetTypeUrl() != shim.TypeProcess {
 		return nil, errdefs.InvalidArgument("exec %s: process of type %q is not known", r.ExecID, r.Spec.GetTypeUrl())
 	}
-	var spec specs.Process
-	if err := json.Unmarshal(r.Spec.Value, &spec); err != nil {
+	described, err := spec.DecodeProcess(r.Spec.Value)
+	if err != nil {
 		return nil, errdefs.InvalidArgument("exec %s: process: %w", r.ExecID, err)
 	}
-	spec.Terminal = r.Terminal
+	described.Terminal = r.Terminal
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, ok := c.procs[r.ExecID]; ok {
@@ -45,7 +44,7 @@ func (s *service) Exec(_ context.Context, r *taskapi.ExecProcessRequest) (*empty
 		return nil, err
 	}
 	p := newProcess(r.ExecID, r.Terminal, io)
-	p.spec = &spec
+	p.spec = described
 	c.procs[r.ExecID] = p
 	return &emptypb.Empty{}, nil
 }

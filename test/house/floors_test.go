@@ -51,7 +51,6 @@ var fences = []fence{
 	{"k8s.io/", []string{"server/cri", "server/containerd", "build"}},
 	{"github.com/google/nftables", []string{"linux/nft", "network/firewall"}},
 	{"github.com/vishvananda/netlink", []string{"linux/netlink"}},
-	{"github.com/opencontainers/cgroups", []string{"linux/cgroup"}},
 	{"github.com/containerd/containerd/", []string{"api/shim", "shim", "manager/task"}},
 	{"github.com/containerd/ttrpc", []string{"api/shim", "shim", "manager/task"}},
 	{"github.com/spf13/cobra", []string{"cli", "daemon", "runtime/cli"}},
