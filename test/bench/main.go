@@ -84,7 +84,10 @@ func run(n int, rows, only, out string, pause time.Duration) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = exec.Command("rm", "-rf", "--one-file-system", dir).Run() }()
+	defer func() {
+		_ = syscall.Unmount(dir+"/run", syscall.MNT_DETACH)
+		_ = exec.Command("rm", "-rf", "--one-file-system", dir).Run()
+	}()
 	archive := filepath.Join(dir, "busybox.tar")
 	if err := busybox(archive); err != nil {
 		return err
