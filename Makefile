@@ -27,7 +27,12 @@ run: build
 test: build
 	test/setup
 	$(GO) test -timeout 10m ./api/... ./base/... ./cli/... ./client/... ./daemon/... ./engine/... ./linux/... ./manager/... ./network/... ./runtime/... ./server/... ./shim/... ./test/house/...
-	$(GO) test -timeout 40m -count=1 -p 1 ./test/integration/... ./test/conformance/... ./test/security/...
+	$(GO) test -timeout 40m -count=1 -p 1 ./test/integration/... ./test/conformance/... ./test/security/... ./test/crash/...
+
+# The daemon is killed 1,000 times under load (make test: 25 times).
+crash: build
+	test/setup
+	CONEX_CRASH_KILLS=1000 $(GO) test -timeout 60m -count=1 -v -run TestRandomKills ./test/crash/...
 
 check:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run gofmt -w'; exit 1; }
@@ -44,9 +49,10 @@ install: build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -m 0755 $(addprefix bin/,$(BINARIES)) $(DESTDIR)$(PREFIX)/bin/
 	install -m 0644 packaging/*.service packaging/*.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/
+	sed -i 's|=/usr/bin/conexd|=$(PREFIX)/bin/conexd|' $(DESTDIR)$(PREFIX)/lib/systemd/system/conex.service
 
 uninstall:
-	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(BINARIES))
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(BINARIES)) $(addprefix $(DESTDIR)$(PREFIX)/lib/systemd/system/,conex.service conex.socket)
 
 clean:
 	rm -rf bin manager/image/hello/image/hello.tar

@@ -32,6 +32,9 @@ func daemonStartCommand(s *Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if hosts := s.global.hosts; len(hosts) > 0 && !names(args, "-H", "--host") { // conex -H ADDRESS daemon start
+				args = append([]string{"--host=" + hosts[0]}, args...)
+			}
 			socket := socketOf(args)
 			if pid, _ := launch.PID(socket); pid != 0 {
 				return fmt.Errorf("an engine (pid %d) answers at unix://%s already: stop it first with 'conex daemon stop'", pid, socket)
@@ -47,21 +50,41 @@ func daemonStartCommand(s *Session) *cobra.Command {
 	}
 }
 
-// socketOf finds the first unix socket among conexd's flags.
+// socketOf is where conexd with these flags will answer: its first unix socket, else the one in its run directory.
 func socketOf(args []string) string {
-	for i, a := range args {
-		v, ok := strings.CutPrefix(a, "--host=")
-		if !ok && (a == "-H" || a == "--host") && i+1 < len(args) {
-			v, ok = args[i+1], true
-		}
-		if !ok {
-			v, ok = strings.CutPrefix(a, "-H=")
-		}
-		if path, unix := strings.CutPrefix(v, "unix://"); ok && unix && path != "" {
+	for _, v := range values(args, "-H", "--host") {
+		if path, unix := strings.CutPrefix(v, "unix://"); unix && path != "" {
 			return path
 		}
 	}
+	if dirs := values(args, "--exec-root"); len(dirs) > 0 {
+		return filepath.Join(dirs[len(dirs)-1], filepath.Base(launch.Socket))
+	}
 	return launch.Socket
+}
+
+// names reports whether one of the flags is among conexd's arguments.
+func names(args []string, flags ...string) bool { return len(values(args, flags...)) > 0 }
+
+// values lists what conexd's arguments give to a flag of these names, in pflag's forms: --flag VALUE, --flag=VALUE,
+// -f VALUE, -f=VALUE, -fVALUE.
+func values(args []string, flags ...string) []string {
+	var out []string
+	for i, a := range args {
+		for _, flag := range flags {
+			rest, ok := strings.CutPrefix(a, flag)
+			switch {
+			case !ok:
+			case rest == "" && i+1 < len(args):
+				out = append(out, args[i+1])
+			case strings.HasPrefix(rest, "="):
+				out = append(out, rest[1:])
+			case rest != "" && !strings.HasPrefix(flag, "--"):
+				out = append(out, rest)
+			}
+		}
+	}
+	return out
 }
 
 // daemonSocket is the unix socket that the global flags name.

@@ -84,7 +84,7 @@ func (p *parts) containerConfig() (container.Config, error) {
 		limits[name] = &types.Ulimit{Name: u.Name, Hard: u.Hard, Soft: u.Soft}
 	}
 	return container.Config{
-		Namespace: dockerNamespace, DataRoot: c.DataRoot,
+		Namespace: dockerNamespace, DataRoot: c.DataRoot, ExecRoot: c.ExecRoot,
 		Tasks: p.tasks, Processes: p.tasks, Images: engineimage.Source{Store: p.images}, Snapshots: p.snapshots, OpenRoot: p.openRoot,
 		Durable: p.durable, Volatile: p.volatile, Network: p.network, Volumes: p.volumes, Events: p.events, Log: p.log,
 		Spec: spec.Defaults{

@@ -45,6 +45,13 @@ func listen(c *Config) (ls []net.Listener, err error) {
 			more = []net.Listener{l}
 		case "fd":
 			more, err = inherited(rest)
+			if err == nil {
+				err = c.protect(h, more)
+			}
+			if err != nil {
+				err = errors.Join(err, closeAll(more, nil))
+				more = nil
+			}
 		}
 		if err != nil {
 			return ls, fmt.Errorf("listen on %s: %w", h, err)
@@ -225,6 +232,27 @@ func inherited(which string) ([]net.Listener, error) {
 		return nil, errdefs.NotFound("none of the %d sockets that systemd passed is %q", n, which)
 	}
 	return ls, nil
+}
+
+// protect makes the sockets of fd:// that are network ports keep the rules of tcp://.
+func (c *Config) protect(h string, ls []net.Listener) error {
+	for i, l := range ls {
+		if _, ok := l.(*net.TCPListener); !ok {
+			continue
+		}
+		if err := c.validateTCP(h, ""); err != nil {
+			return err
+		}
+		if !c.encrypted() {
+			continue
+		}
+		conf, err := c.tlsConfig()
+		if err != nil {
+			return err
+		}
+		ls[i] = tls.NewListener(l, conf)
+	}
+	return nil
 }
 
 // notify tells systemd of a change of state (sd_notify(3)); without systemd it does nothing.

@@ -79,7 +79,7 @@ func Usage() string {
 		"       conexd debug uninstall [--data-root DIR] [--exec-root DIR]\n\n" +
 		"The Conex daemon. Every flag but --config-file, --validate and the proxies is also a key of " + DefaultConfigFile + ".\n\n")
 	b.WriteString(flagSet(defaults()).FlagUsages())
-	b.WriteString("  -v, --version                          print the version and exit\n")
+	b.WriteString("  -v, --version                    print the version and exit\n")
 	return b.String()
 }
 

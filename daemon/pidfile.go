@@ -20,6 +20,9 @@ func writePidfile(path string) (remove func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
 		return nil, fmt.Errorf("pidfile: %w", err)
 	}
+	if err := atomicfile.Sweep(path); err != nil {
+		return nil, fmt.Errorf("pidfile: %w", err)
+	}
 	own := strconv.Itoa(os.Getpid())
 	if err := atomicfile.Write(path, []byte(own+"\n"), 0o644, false); err != nil {
 		return nil, fmt.Errorf("pidfile: %w", err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/base/logging"
+	"github.com/conex-containers/conex/engine/container"
 )
 
 // validate checks what can be known without doing anything. Every error names the option and the way out.
@@ -52,7 +53,11 @@ func (c *Config) validateTCP(h, rest string) error {
 		return errdefs.InvalidArgument("--host %s: must be tcp://host:port", h)
 	}
 	if rest != "" {
-		if _, _, err := net.SplitHostPort(c.tcpAddress(rest)); err != nil {
+		_, port, err := net.SplitHostPort(c.tcpAddress(rest))
+		if err == nil {
+			_, err = net.LookupPort("tcp", port)
+		}
+		if err != nil {
 			return errdefs.InvalidArgument("--host %s: must be tcp://host:port: %w", h, err)
 		}
 	}
@@ -159,6 +164,9 @@ func (c *Config) validateContainers() error {
 		if k, _, ok := strings.Cut(l, "="); !ok || k == "" {
 			return errdefs.InvalidArgument("--label %s: must be key=value", l)
 		}
+	}
+	if err := container.CheckLog(c.LogDriver, c.LogOptions); err != nil {
+		return errdefs.InvalidArgument("--log-driver %s and --log-opt: %w", c.LogDriver, err)
 	}
 	for name, r := range c.Runtimes {
 		if name == "conex" || name == "" {

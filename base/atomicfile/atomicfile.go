@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Write puts data at path by a temporary file in the same directory and a rename. With sync the data and the
@@ -12,7 +13,7 @@ import (
 // a crash of the process may not.
 func Write(path string, data []byte, mode os.FileMode, sync bool) (err error) {
 	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".tmp-")
+	f, err := os.CreateTemp(dir, temporary(path))
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
@@ -42,6 +43,30 @@ func Write(path string, data []byte, mode os.FileMode, sync bool) (err error) {
 	}
 	if sync {
 		return syncDir(dir)
+	}
+	return nil
+}
+
+// temporary begins the names of path's temporary files.
+func temporary(path string) string { return "." + filepath.Base(path) + ".tmp-" }
+
+// Sweep removes what a crash left of earlier Writes to path. Nobody else may be writing it.
+func Sweep(path string) error {
+	dir := filepath.Dir(path)
+	entries, err := os.ReadDir(dir)
+	if os.IsNotExist(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("sweep %s: %w", path, err)
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), temporary(path)) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !os.IsNotExist(err) {
+			return fmt.Errorf("sweep %s: %w", path, err)
+		}
 	}
 	return nil
 }

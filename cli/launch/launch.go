@@ -121,7 +121,9 @@ func (e Engine) spawn(w *watch) (int, error) {
 	}
 	defer func() { _ = log.Close() }()
 	cmd := exec.Command(e.Program, e.Args...)
-	cmd.Dir = "/"
+	if len(e.Args) == 0 { // flags may name files relative to the caller's directory
+		cmd.Dir = "/"
+	}
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, PidFD: &w.process}
 	if err := cmd.Start(); err != nil {

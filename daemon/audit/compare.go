@@ -177,6 +177,11 @@ func (c *comparison) containers() {
 			c.leak("container", filepath.Join(c.t.DataRoot, "containers", id), "is the directory of no container")
 		}
 	}
+	for _, id := range c.d.RunContainer {
+		if !ids[id] {
+			c.leak("container", filepath.Join(c.t.ExecRoot, "containers", id), "is the directory of no container")
+		}
+	}
 }
 
 func (c *comparison) volumes() {

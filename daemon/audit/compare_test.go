@@ -93,6 +93,8 @@ func TestEachLeakIsFound(t *testing.T) {
 		}, []string{"netns net:[2]: is a network namespace that only the daemon holds"}},
 		{"container directory left", func(_ *Target, _ *Records, _ *Kernel, d *Disk) { d.Container = append(d.Container, "gone") },
 			[]string{"container /d/containers/gone: is the directory of no container"}},
+		{"container files left", func(_ *Target, _ *Records, _ *Kernel, d *Disk) { d.RunContainer = append(d.RunContainer, "gone") },
+			[]string{"container /e/containers/gone: is the directory of no container"}},
 		{"volume directory left", func(_ *Target, _ *Records, _ *Kernel, d *Disk) { d.Volumes = append(d.Volumes, "w") },
 			[]string{"volume /d/volumes/w: is the directory of no volume"}},
 		{"volume lost", func(_ *Target, _ *Records, _ *Kernel, d *Disk) { d.Volumes = nil }, []string{"volume v: has no directory"}},

@@ -78,14 +78,28 @@ func readBundle(dir string) Bundle {
 	return Bundle{Cgroup: spec.Linux.CgroupsPath}
 }
 
+// pendingVolumes is the directory of volumes that are just being made or removed; a volume's own name begins otherwise.
+const pendingVolumes = ".pending"
+
 func (d *Disk) data(t Target) error {
 	containers, err1 := names(filepath.Join(t.DataRoot, "containers"))
 	for _, e := range containers {
 		d.Container = append(d.Container, e.Name())
 	}
+	run, err := names(filepath.Join(t.ExecRoot, "containers"))
+	err1 = errors.Join(err1, err)
+	for _, e := range run {
+		d.RunContainer = append(d.RunContainer, e.Name())
+	}
 	volumes, err2 := names(filepath.Join(t.DataRoot, "volumes"))
 	for _, e := range volumes {
-		if e.IsDir() {
+		if e.Name() == pendingVolumes {
+			half, err := names(filepath.Join(t.DataRoot, "volumes", pendingVolumes))
+			err2 = errors.Join(err2, err)
+			for _, e := range half {
+				d.Temps = append(d.Temps, filepath.Join(t.DataRoot, "volumes", pendingVolumes, e.Name()))
+			}
+		} else if e.IsDir() {
 			d.Volumes = append(d.Volumes, e.Name())
 		}
 	}

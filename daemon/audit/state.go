@@ -84,16 +84,18 @@ type Namespace struct {
 // Disk is what lies below both roots.
 type Disk struct {
 	Bundles   map[Task]Bundle
-	Runtime   []Task          // directories of the runtime's state
-	Container []string        // names below containers/
-	Volumes   []string        // names below volumes/
-	Snapshots map[string]bool // "overlay/12"
-	Trash     []string
-	Blobs     map[digest.Digest]int64
-	Reachable map[digest.Digest]bool // from Records.Roots, by following the blobs
-	Chains    map[string]bool        // snapshot keys that reachable image configurations name
-	Ingests   []string
-	Temps     []string
+	Runtime   []Task   // directories of the runtime's state
+	Container []string // names below containers/
+	// RunContainer are the names below the exec root's containers/.
+	RunContainer []string
+	Volumes      []string        // names below volumes/
+	Snapshots    map[string]bool // "overlay/12"
+	Trash        []string
+	Blobs        map[digest.Digest]int64
+	Reachable    map[digest.Digest]bool // from Records.Roots, by following the blobs
+	Chains       map[string]bool        // snapshot keys that reachable image configurations name
+	Ingests      []string
+	Temps        []string
 }
 
 // Bundle is what a bundle's config.json says of where its container is.

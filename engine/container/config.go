@@ -115,6 +115,9 @@ func (s *Service) checkHost(c *types.Config, hc *types.HostConfig) ([]string, er
 	if hc.OomScoreAdj < -1000 || hc.OomScoreAdj > 1000 {
 		return nil, errdefs.InvalidArgument("Invalid value %d, range for oom score adj is [-1000, 1000]", hc.OomScoreAdj)
 	}
+	if len(hc.StorageOpt) > 0 {
+		return nil, errdefs.NotImplemented("storage-opt: the overlay2 of Conex has no quotas: leave --storage-opt out")
+	}
 	if hc.ShmSize < 0 {
 		return nil, errdefs.InvalidArgument("SHM size can not be less than 0")
 	}

@@ -153,7 +153,7 @@ func execExitCode(err error) int {
 
 // runExec starts the process; stream is the task service's from here on, nil when nobody is attached.
 func (s *Service) runExec(ctx context.Context, e *execution, size *[2]uint, stream *task.Stream) error {
-	rec := e.container.record()
+	rec, ended := e.container.record(), e.container.end()
 	process, err := s.execProcess(ctx, &rec, &e.req, size)
 	if err != nil {
 		if stream != nil {
@@ -168,6 +168,9 @@ func (s *Service) runExec(ctx context.Context, e *execution, size *[2]uint, stre
 	})
 	if err != nil {
 		s.failExec(e, err)
+		if shimGone(err, ended) {
+			return errdefs.Conflict("container %s is not running: %w", rec.ID, err)
+		}
 		if text := err.Error(); strings.Contains(text, startCause) {
 			err = brief{"exec failed: " + text[strings.Index(text, startCause):], err}
 		}

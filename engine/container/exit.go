@@ -45,6 +45,7 @@ func (s *Service) afterExit(ctx context.Context, c *Container, e task.Exit) {
 	}
 	run, monitor, ended := c.run, c.monitor, c.ended
 	c.monitor = nil
+	run.Ended = &ending{Code: e.Code, At: e.At, OOMKilled: e.OOMKilled, ManuallyStopped: c.rec.ManuallyStopped}
 	c.mu.Unlock()
 	if monitor != nil {
 		monitor.Stop()
@@ -78,14 +79,14 @@ func (s *Service) afterExit(ctx context.Context, c *Container, e task.Exit) {
 	close(ended)
 	switch {
 	case again:
-		s.persist(ctx, &saved)
+		s.keepEnd(ctx, &saved)
 		s.background(func(ctx context.Context) { s.restartAfter(s.context(ctx, c), c, pause, wake) })
 	case saved.HostConfig.AutoRemove && !keep:
 		c.tell(false)
 		s.autoRemove(ctx, c)
 	default:
 		c.tell(false)
-		s.persist(ctx, &saved)
+		s.keepEnd(ctx, &saved)
 	}
 }
 
@@ -94,19 +95,31 @@ func (c *Container) alive() bool {
 	return c.state == types.StateRunning || c.state == types.StatePaused
 }
 
-// clean gives back what a run had: the task and its shim, the endpoints, and the record of the run.
-// The latter stays with an `--rm` container until it is removed, so that a crash in between is settled by Open.
+// clean gives back what a run had: the task and its shim, and the endpoints. The record of the run stays, and says how
+// it ended, until keepEnd; with an `--rm` container until it is removed. So a crash in between is settled by Open.
 func (s *Service) clean(ctx context.Context, c *Container, run running) {
 	id := c.id()
 	var group errgroup.Group
-	group.Go(func() error { return ignoreNotFound(s.cfg.Tasks.Delete(ctx, s.cfg.Namespace, id)) })
+	group.Go(func() (err error) {
+		if !c.record().HostConfig.AutoRemove {
+			err = s.saveRun(ctx, id, run)
+		}
+		return errors.Join(err, ignoreNotFound(s.cfg.Tasks.Delete(ctx, s.cfg.Namespace, id)))
+	})
 	group.Go(func() error { return s.detach(ctx, run.Endpoints) })
-	err := group.Wait()
-	if !c.record().HostConfig.AutoRemove {
-		err = errors.Join(err, s.forgetRun(ctx, id))
+	if err := group.Wait(); err != nil {
+		logging.From(ctx).Error("clean up after an exit", "op", "exit", "err", err)
+	}
+}
+
+// keepEnd brings the end of a run into the container's record; only then the record of the run can go.
+func (s *Service) keepEnd(ctx context.Context, rec *Record) {
+	err := s.save(ctx, rec)
+	if err == nil {
+		err = s.forgetRun(ctx, rec.ID)
 	}
 	if err != nil {
-		logging.From(ctx).Error("clean up after an exit", "op", "exit", "err", err)
+		logging.From(ctx).Error("container record", "op", "exit", "err", err)
 	}
 }
 

@@ -25,9 +25,14 @@ ff02::2	ip6-allrouters
 // publicDNS are used where the host has only a resolver on its own loopback, as dockerd does.
 var publicDNS = []string{"8.8.8.8", "8.8.4.4"}
 
-// files returns the paths of a container's /etc files.
-func (s *Service) files(id string) spec.Files {
-	dir := s.dir(id)
+// files returns the paths of a container's /etc files. An `--rm` container is gone with its first run, so nobody asks
+// for them afterwards: they are on the exec root, where files cost no journal. Others' are in the container's
+// directory, which a stopped one keeps.
+func (s *Service) files(rec *Record) spec.Files {
+	dir := s.dir(rec.ID)
+	if rec.HostConfig.AutoRemove {
+		dir = s.runDir(rec.ID)
+	}
 	return spec.Files{
 		Hosts: filepath.Join(dir, "hosts"), Hostname: filepath.Join(dir, "hostname"), ResolvConf: filepath.Join(dir, "resolv.conf"),
 	}
@@ -36,7 +41,7 @@ func (s *Service) files(id string) spec.Files {
 // writeFiles writes hosts, hostname and resolv.conf for a run. They are written in place and not synced: a running
 // container has them mounted, and each start writes them anew.
 func (s *Service) writeFiles(rec *Record, endpoints []network.Endpoint) (spec.Files, error) {
-	f := s.files(rec.ID)
+	f := s.files(rec)
 	hosts, err := s.hosts(rec, endpoints)
 	if err != nil {
 		return f, err
@@ -44,6 +49,9 @@ func (s *Service) writeFiles(rec *Record, endpoints []network.Endpoint) (spec.Fi
 	resolv, err := s.resolvConf(rec)
 	if err != nil {
 		return f, err
+	}
+	if err := makeDir(filepath.Dir(f.Hosts)); err != nil {
+		return f, fmt.Errorf("container %s: %w", rec.ID, err)
 	}
 	for _, w := range []struct {
 		path string

@@ -180,7 +180,7 @@ func (w *world) open() {
 	must(t, err)
 	w.volumes = volume.NewService(store, w.bus)
 	w.Service = container.New(container.Config{
-		Namespace: ns, DataRoot: w.data, Tasks: tasks, Processes: tasks, Images: engineimage.Source{Store: w.images}, Snapshots: snapshots,
+		Namespace: ns, DataRoot: w.data, ExecRoot: w.exec, Tasks: tasks, Processes: tasks, Images: engineimage.Source{Store: w.images}, Snapshots: snapshots,
 		OpenRoot: func(ctx context.Context, key string) (container.Root, error) { return snapshots.Root(ctx, key) },
 		Durable:  durable, Volatile: volatile, Network: w.net, Volumes: store, Events: w.bus, Log: log,
 		Spec: spec.Defaults{CgroupParent: cgroupParent}, Host: spec.DetectHost(), StorageDriver: "overlay2",

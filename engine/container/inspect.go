@@ -21,7 +21,7 @@ func (s *Service) ContainerInspect(ctx context.Context, ref string, size bool) (
 		return nil, err
 	}
 	v := c.view()
-	files := s.files(v.ID)
+	files := s.files(&v.Record)
 	out := &types.InspectResponse{
 		ID: v.ID, Created: v.CreatedAt.Format(time.RFC3339Nano), Path: v.Path, Args: v.Args, State: v.inspectState(),
 		Image: v.ImageID, Name: "/" + v.Name, RestartCount: v.RestartCount, Driver: v.Driver, Platform: v.Platform,

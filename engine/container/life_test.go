@@ -131,7 +131,7 @@ func TestAutoRemove(t *testing.T) {
 	if r := wait(); r.StatusCode != 3 {
 		t.Errorf("wait %+v", r)
 	}
-	for _, dir := range []string{filepath.Join(w.data, "containers", id), filepath.Join(w.exec, "task", ns, id)} {
+	for _, dir := range []string{filepath.Join(w.data, "containers", id), filepath.Join(w.exec, "containers", id), filepath.Join(w.exec, "task", ns, id)} {
 		if _, err := os.Stat(dir); !os.IsNotExist(err) {
 			t.Errorf("%s is still there", dir)
 		}

@@ -40,6 +40,16 @@ func (s *Service) checkLog(lc *types.LogConfig) error {
 		}
 		lc.Config = merged
 	}
+	return completeLog(lc)
+}
+
+// CheckLog tells what is wrong with a daemon's default log driver and options.
+func CheckLog(driver string, opts map[string]string) error {
+	return completeLog(&types.LogConfig{Type: driver, Config: opts})
+}
+
+// completeLog bounds a log of which nothing is said, and refuses drivers and options that are not there.
+func completeLog(lc *types.LogConfig) error {
 	switch lc.Type {
 	case "none":
 		return nil
@@ -52,7 +62,7 @@ func (s *Service) checkLog(lc *types.LogConfig) error {
 			lc.Config["max-size"], lc.Config["max-file"] = defaultLogSize, defaultLogFiles
 		}
 	default:
-		return errdefs.InvalidArgument("logger: no log driver named '%s' is registered", lc.Type)
+		return errdefs.InvalidArgument("logger: no log driver named '%s' is registered: use json-file, local or none", lc.Type)
 	}
 	for k := range lc.Config {
 		if !slices.Contains(logOptions, k) {

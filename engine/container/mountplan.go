@@ -97,8 +97,8 @@ func (s *Service) planVolumesFrom(p *mountPlan, refs []string) error {
 			return errdefs.InvalidArgument("invalid volumes-from specification: '%s'", ref)
 		}
 		from, err := s.index.find(name)
-		if err != nil {
-			return err
+		if err != nil { // not "not found": the docker CLI would take that for the image, and pull it
+			return errdefs.InvalidArgument("volumes-from: %w", err)
 		}
 		for _, m := range from.record().Mounts {
 			if m.Type == mount.TypeTmpfs {

@@ -95,4 +95,5 @@ type Volumes interface {
 	Use(name, containerID string) error
 	Release(name, containerID string)
 	Remove(ctx context.Context, name string, force bool) error
+	Sweep(ctx context.Context) error
 }

@@ -71,6 +71,16 @@ type running struct {
 	StartedAt time.Time          `json:"startedAt"`
 	Endpoints []network.Endpoint `json:"endpoints,omitempty"`
 	Paused    bool               `json:"paused,omitempty"`
+	Ended     *ending            `json:"ended,omitempty"`
+}
+
+// ending is how a run ended. It stands in the run's record until the container's own record says it: the clients are
+// told before that one is synced, and the shim, which knew it too, is gone by then.
+type ending struct {
+	Code            int       `json:"code"`
+	At              time.Time `json:"at"`
+	OOMKilled       bool      `json:"oomKilled,omitempty"`
+	ManuallyStopped bool      `json:"manuallyStopped,omitempty"`
 }
 
 // Container is one container in memory.

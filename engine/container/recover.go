@@ -136,13 +136,16 @@ func (s *Service) sweep(ctx context.Context) error {
 		s.index.remove(c)
 		group.Go(func() error { return ignoreNotFound(s.erase(ctx, &c.rec)) })
 	}
-	entries, err := os.ReadDir(filepath.Join(s.cfg.DataRoot, "containers"))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return errors.Join(err, group.Wait())
-	}
-	for _, e := range entries {
-		if s.index.get(e.Name()) == nil {
-			group.Go(func() error { return os.RemoveAll(s.dir(e.Name())) })
+	for _, root := range []string{s.cfg.DataRoot, s.cfg.ExecRoot} {
+		dir := filepath.Join(root, containersDir)
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return errors.Join(err, group.Wait())
+		}
+		for _, e := range entries {
+			if s.index.get(e.Name()) == nil {
+				group.Go(func() error { return os.RemoveAll(filepath.Join(dir, e.Name())) })
+			}
 		}
 	}
 	return group.Wait()
@@ -200,6 +203,9 @@ func (s *Service) adoptRun(c *Container, run running, st task.Status) {
 	defer c.mu.Unlock()
 	c.run, c.ended, c.state = run, make(chan struct{}), types.StateRunning
 	c.rec.HasStarted, c.rec.StartedAt = true, run.StartedAt
+	if run.Ended != nil {
+		c.rec.ManuallyStopped = run.Ended.ManuallyStopped
+	}
 	if st.State == task.StatePaused {
 		c.state = types.StatePaused
 	}
@@ -220,7 +226,11 @@ func (s *Service) lost(ctx context.Context, runs map[string]running) {
 			continue
 		}
 		s.adoptRun(c, run, task.Status{})
-		s.past = append(s.past, task.Exit{Namespace: s.cfg.Namespace, ID: id, Code: 137, At: time.Now(), Lost: true})
+		exit := task.Exit{Namespace: s.cfg.Namespace, ID: id, Code: 137, At: time.Now(), Lost: true}
+		if e := run.Ended; e != nil {
+			exit.Code, exit.At, exit.OOMKilled, exit.Lost = e.Code, e.At, e.OOMKilled, false
+		}
+		s.past = append(s.past, exit)
 	}
 	for _, c := range s.index.all() {
 		c.mu.Lock()
@@ -280,6 +290,7 @@ func (s *Service) settle() {
 			}
 		}
 		_ = group.Wait() // the functions return no error
+		s.removeUnused(ctx)
 	})
 	timer := time.NewTimer(settleBound)
 	defer timer.Stop()
@@ -287,6 +298,30 @@ func (s *Service) settle() {
 	case <-done:
 	case <-timer.C:
 	case <-s.base.Done():
+	}
+}
+
+// removeUnused removes the `--rm` containers that do not run: their client was to start them, or the engine was to
+// remove them, and neither will.
+func (s *Service) removeUnused(ctx context.Context) {
+	var group errgroup.Group
+	group.SetLimit(sweepParallel)
+	for _, c := range s.index.all() {
+		if v := c.view(); !v.HostConfig.AutoRemove || v.alive() || v.State == types.StateRestarting {
+			continue
+		}
+		group.Go(func() error {
+			c.op.lock()
+			defer c.op.unlock()
+			if v := c.view(); !v.alive() && !c.gone() {
+				s.autoRemove(s.context(ctx, c), c)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // the functions return no error
+	if err := s.cfg.Volumes.Sweep(ctx); err != nil {
+		logging.From(ctx).Error("volumes of nobody", "err", err)
 	}
 }
 

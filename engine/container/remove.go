@@ -103,7 +103,7 @@ func (s *Service) remove(ctx context.Context, c *Container, volumes bool) error 
 	c.mu.Unlock()
 	var group errgroup.Group
 	group.Go(func() error { return ignoreNotFound(s.cfg.Snapshots.Remove(ctx, rec.ID)) })
-	group.Go(func() error { return os.RemoveAll(s.dir(rec.ID)) })
+	group.Go(func() error { return s.removeDirs(&rec) })
 	group.Go(func() error { return ignoreNotFound(s.erase(ctx, &rec)) })
 	if err := group.Wait(); err != nil {
 		return err
@@ -117,6 +117,15 @@ func (s *Service) remove(ctx context.Context, c *Container, volumes bool) error 
 	s.publish(&rec, events.ActionDestroy)
 	c.tell(true)
 	return nil
+}
+
+// removeDirs removes the container's files on both roots.
+func (s *Service) removeDirs(rec *Record) error {
+	err := os.RemoveAll(s.dir(rec.ID))
+	if rec.HostConfig.AutoRemove {
+		err = errors.Join(err, os.RemoveAll(s.runDir(rec.ID)))
+	}
+	return err
 }
 
 func (s *Service) dropVolumes(ctx context.Context, rec *Record, anonymous bool) error {

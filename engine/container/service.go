@@ -17,10 +17,14 @@ import (
 	"github.com/conex-containers/conex/manager/task"
 )
 
+// containersDir is the directory of the containers' own, on the data root and on the exec root.
+const containersDir = "containers"
+
 // Config is what a Service is made of.
 type Config struct {
 	Namespace string // of all records and tasks; Docker's is "moby"
 	DataRoot  string // containers/<id>/ below it: hosts, hostname, resolv.conf, the log
+	ExecRoot  string // containers/<id>/ below it: the first three of an `--rm` container
 
 	Tasks     Tasks
 	Processes Processes
@@ -124,7 +128,10 @@ func (s *Service) context(ctx context.Context, c *Container) context.Context {
 	return logging.Into(ctx, s.cfg.Log.With("container", c.id()))
 }
 
-func (s *Service) dir(id string) string { return filepath.Join(s.cfg.DataRoot, "containers", id) }
+func (s *Service) dir(id string) string { return filepath.Join(s.cfg.DataRoot, containersDir, id) }
+
+// runDir is what an `--rm` container has on the exec root.
+func (s *Service) runDir(id string) string { return filepath.Join(s.cfg.ExecRoot, containersDir, id) }
 
 func (s *Service) logPath(id string) string { return filepath.Join(s.dir(id), id+"-json.log") }
 

@@ -209,7 +209,7 @@ func (r *starting) files() (spec.Files, error) {
 	cfg := *r.rec.Config
 	cfg.Hostname, cfg.Domainname = owner.Config.Hostname, owner.Config.Domainname
 	r.rec.Config = &cfg
-	return r.s.files(owner.ID), nil
+	return r.s.files(&owner), nil
 }
 
 // networkOwner is the container that made the network which rec joins: the one that it names may have joined another's.

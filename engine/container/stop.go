@@ -113,9 +113,25 @@ func within(ended <-chan struct{}, wait time.Duration) bool {
 	}
 }
 
+// goneBound is how long the end of a run may take to be handled after its shim has gone.
+const goneBound = 5 * time.Second
+
+// shimGone tells whether a call failed because the run has ended meanwhile: the shim, which is there until the end is
+// handled, then breaks off what it was asked.
+func shimGone(err error, ended <-chan struct{}) bool {
+	return errdefs.Is(err, errdefs.ErrUnavailable) && within(ended, goneBound)
+}
+
+// end is closed when the present run is over.
+func (c *Container) end() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ended
+}
+
 // killNow ends a run for sure.
 func (s *Service) killNow(ctx context.Context, c *Container, ended <-chan struct{}) error {
-	if err := s.signal(ctx, c, syscall.SIGKILL); err != nil && !errdefs.IsNotFound(err) {
+	if err := s.signal(ctx, c, syscall.SIGKILL); err != nil && !errdefs.IsNotFound(err) && !shimGone(err, ended) {
 		return err
 	}
 	if !within(ended, killBound) {
@@ -185,7 +201,7 @@ func (s *Service) ContainerKill(ctx context.Context, ref, signal string) error {
 		return s.killNow(ctx, c, ended)
 	}
 	if err := s.signal(ctx, c, sig); err != nil {
-		if errdefs.IsNotFound(err) {
+		if errdefs.IsNotFound(err) || shimGone(err, ended) {
 			return errdefs.Conflict("cannot kill container: %s: container %s is not running", ref, c.id())
 		}
 		return err

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"os"
 	"slices"
 	"sort"
 	"strconv"
@@ -94,7 +95,9 @@ func systemMounts(in *Input) []specs.Mount {
 				m.Options = append(m.Options, "size="+strconv.FormatInt(shmSize(in), 10))
 			}
 		case "/dev/mqueue":
-			if hc.IpcMode.IsHost() {
+			// On a host that has not mounted its queues the file system made here shows them all the same: it is that
+			// of the IPC namespace (mq_overview(7)).
+			if hc.IpcMode.IsHost() && exists("/dev/mqueue") {
 				m = specs.Mount{Destination: m.Destination, Type: "bind", Source: "/dev/mqueue", Options: []string{"rbind", "nosuid", "noexec", "nodev"}}
 			}
 		case "/sys", "/sys/fs/cgroup":
@@ -105,6 +108,11 @@ func systemMounts(in *Input) []specs.Mount {
 		out = append(out, m)
 	}
 	return out
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 func shmSize(in *Input) int64 {

@@ -10,6 +10,9 @@ import (
 
 // EngineID returns the id that info shows; it is made at the first start and kept at path.
 func EngineID(path string) (string, error) {
+	if err := atomicfile.Sweep(path); err != nil {
+		return "", fmt.Errorf("engine id: %w", err)
+	}
 	data, err := os.ReadFile(path)
 	if err == nil && len(data) > 0 {
 		return string(data), nil

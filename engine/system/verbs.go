@@ -4,6 +4,7 @@ package system
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"runtime"
 	"slices"
@@ -169,11 +170,18 @@ func (st *Static) registries() *registry.ServiceConfig {
 		mirrors = []string{}
 	}
 	out := &registry.ServiceConfig{
-		Mirrors: mirrors, IndexConfigs: map[string]*registry.IndexInfo{
+		InsecureRegistryCIDRs: []netip.Prefix{netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("127.0.0.0/8")}, // always, as in dockerd
+		Mirrors:               mirrors, IndexConfigs: map[string]*registry.IndexInfo{
 			"docker.io": {Name: "docker.io", Mirrors: mirrors, Secure: true, Official: true},
 		},
 	}
 	for _, host := range st.Insecure {
+		if network, err := netip.ParsePrefix(host); err == nil {
+			if !slices.Contains(out.InsecureRegistryCIDRs, network) {
+				out.InsecureRegistryCIDRs = append(out.InsecureRegistryCIDRs, network)
+			}
+			continue
+		}
 		out.IndexConfigs[host] = &registry.IndexInfo{Name: host, Mirrors: []string{}}
 	}
 	return out

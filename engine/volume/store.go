@@ -87,11 +87,13 @@ func Open(ctx context.Context, root, ns string, durable, volatile Database) (*St
 			return nil, fmt.Errorf("volumes: %w", err)
 		}
 	}
+	if err := s.settle(); err != nil {
+		return nil, err
+	}
 	return s, s.sweep()
 }
 
-// sweep removes directories of volumes whose record is gone: of a half-made one, or of one made for an `--rm`
-// container of an earlier boot. Those of a crash between the directory and the record have no user data.
+// sweep removes directories of volumes whose record is gone: of those made for an `--rm` container of an earlier boot.
 func (s *Store) sweep() error {
 	entries, err := os.ReadDir(s.root)
 	if err != nil {
@@ -101,11 +103,23 @@ func (s *Store) sweep() error {
 		if _, ok := s.volumes[e.Name()]; ok || !e.IsDir() || !generated(e.Name()) {
 			continue
 		}
-		if err := s.discard(e.Name()); err != nil {
+		if err := discard(s.home(e.Name())); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// Sweep removes the volumes made for `--rm` containers that no container has: those of creations and removals that a
+// crash cut short. Call it when every container's use is noted and before there are new containers.
+func (s *Store) Sweep(ctx context.Context) error {
+	var failed []error
+	for _, v := range s.List() {
+		if v.Volatile && len(s.Users(v.Name)) == 0 {
+			failed = append(failed, s.Remove(ctx, v.Name, true))
+		}
+	}
+	return errors.Join(failed...)
 }
 
 // generated tells whether a name is one of ours: a directory with any other name was put there by somebody, and is
@@ -182,23 +196,32 @@ func (s *Store) unmark(name string) {
 func (s *Store) make(ctx context.Context, v *Volume) error {
 	v.CreatedAt = time.Now().UTC()
 	v.UpdatedAt = v.CreatedAt
-	if err := os.MkdirAll(s.Dir(v.Name), 0o755); err != nil {
-		return err
+	dir, err := s.prepare(v.Name)
+	if err == nil {
+		err = s.database(v).Update(ctx, func(tx *metadata.Tx) error {
+			return tx.Put(metadata.Volumes, s.ns, v.Name, v)
+		})
 	}
-	// The parent is for root alone to pass through, the volume itself is as open as the image's directory would be.
-	if err := os.Chmod(filepath.Dir(s.Dir(v.Name)), 0o701); err != nil {
-		return err
+	if err == nil && dir != s.home(v.Name) {
+		if err = os.Rename(dir, s.home(v.Name)); err != nil {
+			err = errors.Join(err, s.erase(ctx, v))
+		}
 	}
-	err := s.database(v).Update(ctx, func(tx *metadata.Tx) error {
-		return tx.Put(metadata.Volumes, s.ns, v.Name, v)
-	})
 	if err != nil {
-		return errors.Join(err, os.RemoveAll(filepath.Dir(s.Dir(v.Name))))
+		return errors.Join(err, os.RemoveAll(s.pending(v.Name)))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.volumes[v.Name] = *v
 	return nil
+}
+
+func (s *Store) erase(ctx context.Context, v *Volume) error {
+	err := s.database(v).Update(ctx, func(tx *metadata.Tx) error { return tx.Delete(metadata.Volumes, s.ns, v.Name) })
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	return err
 }
 
 func (s *Store) database(v *Volume) Database {
@@ -293,12 +316,17 @@ func (s *Store) Remove(ctx context.Context, name string, force bool) error {
 	s.mark(name)
 	s.mu.Unlock()
 	defer s.unmark(name)
-	err := s.database(&v).Update(ctx, func(tx *metadata.Tx) error { return tx.Delete(metadata.Volumes, s.ns, name) })
-	if err != nil && !errdefs.IsNotFound(err) {
+	if err := errors.Join(notMounted(s.home(name)), discard(s.pending(name))); err != nil {
+		return err
+	}
+	if err := os.Rename(s.home(name), s.pending(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove %s: %w", name, err)
+	}
+	if err := s.erase(ctx, &v); err != nil {
+		return errors.Join(fmt.Errorf("remove %s: %w", name, err), os.Rename(s.pending(name), s.home(name)))
 	}
 	s.mu.Lock()
 	delete(s.volumes, name)
 	s.mu.Unlock()
-	return s.discard(name)
+	return discard(s.pending(name))
 }

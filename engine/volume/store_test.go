@@ -127,3 +127,42 @@ func TestOneIsMadeOfManyCreates(t *testing.T) {
 		t.Errorf("made %d times", len(created))
 	}
 }
+
+// A crash in the middle of a creation or a removal: the record decides what the directory is.
+func TestPendingDirectories(t *testing.T) {
+	dir := t.TempDir()
+	s, done := open(t, dir)
+	v, err := s.VolumeCreate(t.Context(), types.CreateRequest{Name: "stays"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(v.Mountpoint, "f"), []byte("kept"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	done()
+	volumes := filepath.Join(dir, "volumes")
+	if err := os.Rename(filepath.Join(volumes, "stays"), filepath.Join(volumes, pendingDir, "stays")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(volumes, pendingDir, "goes", "_data", "old"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s, done = open(t, dir)
+	defer done()
+	if got, err := os.ReadFile(filepath.Join(v.Mountpoint, "f")); string(got) != "kept" {
+		t.Errorf("a volume with a record has %q, %v", got, err)
+	}
+	if left, err := os.ReadDir(filepath.Join(volumes, pendingDir)); err != nil || len(left) != 0 {
+		t.Errorf("left: %v %v", left, err)
+	}
+	if err := s.VolumeRemove(t.Context(), "stays", false); err != nil {
+		t.Fatal(err)
+	}
+	v, err = s.VolumeCreate(t.Context(), types.CreateRequest{Name: "stays"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if names, err := os.ReadDir(v.Mountpoint); err != nil || len(names) != 0 {
+		t.Errorf("a new volume has %v, %v", names, err)
+	}
+}

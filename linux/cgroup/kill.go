@@ -17,7 +17,8 @@ import (
 const killRounds = 64
 
 // Kill sends SIGKILL to every process of the group and of the groups below it. In v2 that is one write
-// (cgroup.kill); in v1 the group is frozen first, so that nothing forks in between.
+// (cgroup.kill); in v1 the group is frozen first, so that nothing forks in between, and thawed afterwards, also when it
+// was frozen before: a frozen process does not die there.
 func (g *Group) Kill() error {
 	if dir := g.paths[""]; dir != "" {
 		err := os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0)
@@ -34,7 +35,7 @@ func (g *Group) Kill() error {
 	}
 	frozen := len(pids) > 1 && g.Freeze(context.Background()) == nil
 	defer func() {
-		if frozen {
+		if before, err := g.Frozen(); frozen || err == nil && before {
 			_ = g.thaw()
 		}
 	}()

@@ -24,8 +24,14 @@ import (
 // trashPrefix begins the names of files in ingest/ that are only waiting for their unlink.
 const trashPrefix = "trash-"
 
-// makeLayout writes the two files that make the directory an OCI image layout, where they are not there.
+// makeLayout writes the two files that make the directory an OCI image layout, where they are not there, and removes
+// what a crash left of writing them.
 func (s *Store) makeLayout() error {
+	for _, name := range []string{ocispec.ImageLayoutFile, ocispec.ImageIndexFile} {
+		if err := atomicfile.Sweep(filepath.Join(s.root, name)); err != nil {
+			return err
+		}
+	}
 	layout := []byte(`{"imageLayoutVersion":"` + ocispec.ImageLayoutVersion + `"}`)
 	path := filepath.Join(s.root, ocispec.ImageLayoutFile)
 	if have, err := os.ReadFile(path); err != nil || !bytes.Equal(have, layout) {

@@ -117,8 +117,11 @@ func (db *DB) Volatile() bool { return db.volatile }
 
 // damaged words the error of a damaged file with the way out.
 func damaged(path string, cause error) error {
-	return fmt.Errorf("%w: %s: %w: restore it from a backup, or move it and %s away to start with nothing",
-		ErrDamaged, path, cause, path+createdSuffix)
+	away := "move it"
+	if _, err := os.Stat(path + createdSuffix); err == nil {
+		away += " and " + path + createdSuffix
+	}
+	return fmt.Errorf("%w: %s: %w: restore it from a backup, or %s away to start with nothing", ErrDamaged, path, cause, away)
 }
 
 // verifyPath checks the whole file before bbolt maps it, because bbolt panics, partly in goroutines of its own, on

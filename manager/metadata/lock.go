@@ -116,6 +116,9 @@ func discardOtherBoot(path string) error {
 	if err != nil {
 		return err
 	}
+	if err := atomicfile.Sweep(path + bootSuffix); err != nil {
+		return err
+	}
 	was, err := os.ReadFile(path + bootSuffix)
 	if err == nil && string(was) == boot {
 		return nil

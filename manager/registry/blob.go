@@ -26,6 +26,9 @@ func (r *Repository) Blob(ctx context.Context, desc ocispec.Descriptor, offset i
 		return nil, errdefs.InvalidArgument("blob %q: %w", desc.Digest, err)
 	}
 	b := &blob{repo: r, ctx: ctx, desc: desc, off: offset}
+	if offset > 0 && offset == desc.Size {
+		return b, nil // all of it is there; a registry would call the range not satisfiable
+	}
 	if err := b.open(); err != nil {
 		return nil, err
 	}
@@ -115,6 +118,9 @@ func (b *blob) Read(p []byte) (int, error) {
 	for {
 		if err := b.ctx.Err(); err != nil {
 			return 0, err
+		}
+		if b.body == nil && b.off == b.desc.Size {
+			return 0, io.EOF
 		}
 		n, err := b.readOnce(p)
 		if b.off += int64(n); b.off > b.desc.Size {

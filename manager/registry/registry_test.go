@@ -400,3 +400,22 @@ func FuzzHeaders(f *testing.F) {
 		_ = nextPage(link)
 	})
 }
+
+// A crash can come between the last byte and its check: nothing is asked for then, for there is no such range.
+func TestBlobThatIsWhole(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+	}))
+	defer srv.Close()
+	desc := describe(blob1)
+	r, err := New(Config{}).Repository(host(srv.URL), "a", Credentials{}).Blob(t.Context(), desc, desc.Size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rest, err := io.ReadAll(r); err != nil || len(rest) != 0 {
+		t.Errorf("%d bytes and %v of a blob that is whole", len(rest), err)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -92,9 +92,10 @@ func (s *Service) launch(t *task, netns *os.File) (*shimProcess, error) {
 
 // shimEnv is the shim's whole environment: what tunes its Go runtime, and PATH for foreign runtimes. A start allocates
 // a few megabytes and is over before a collection would pay, so the collector is off (but for a bound) until the shim
-// settles.
+// settles. Until then it runs Go on one thread at a time: with the container's process a copy of its memory, each page
+// that it writes anew has to be withdrawn from every processor that runs it (TLB shootdown).
 func shimEnv() []string {
-	return []string{"GOMAXPROCS=2", "GOGC=off", "GOMEMLIMIT=24MiB", "PATH=" + os.Getenv("PATH")}
+	return []string{"GOMAXPROCS=1", "GOGC=off", "GOMEMLIMIT=24MiB", "PATH=" + os.Getenv("PATH")}
 }
 
 // listen makes a listening unix socket dir/name.

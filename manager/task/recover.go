@@ -29,9 +29,9 @@ const (
 )
 
 // Recover adopts the tasks of an earlier daemon. It asks the shim of every bundle, in parallel and each for a bounded
-// time; a bundle without a live shim, or with one that never made its container, is swept. onExit is kept: it is
-// told every later exit, and those that happened meanwhile, from goroutines of the service. Call Recover once, before
-// the first Create. What cannot be swept is logged and stays for the next time.
+// time; a bundle without a live shim, or with one that never made its container, is swept, and a shim without its
+// bundle is ended. onExit is kept: it is told every later exit, and those that happened meanwhile, from goroutines of
+// the service. Call Recover once, before the first Create. What cannot be swept is logged and stays for the next time.
 func (s *Service) Recover(ctx context.Context, onExit func(Exit)) ([]Recovered, error) {
 	if onExit != nil {
 		s.mu.Lock()
@@ -41,6 +41,9 @@ func (s *Service) Recover(ctx context.Context, onExit func(Exit)) ([]Recovered, 
 	keys, err := s.bundles()
 	if err != nil {
 		return nil, fmt.Errorf("recover tasks: %w", err)
+	}
+	if err := s.endStrays(ctx); err != nil {
+		logging.From(ctx).Error("end a container whose bundle is gone", "op", "recover", "err", err)
 	}
 	var (
 		mu        sync.Mutex
@@ -120,6 +123,13 @@ func (s *Service) adopt(ctx context.Context, k key) (_ *Recovered, err error) {
 	procs := make([]*process, 0, 1+len(extra.Execs))
 	for _, execID := range append(extra.Execs, "") {
 		p, err := t.recoverProcess(ctx, execID)
+		if err == nil && execID != "" && p.exit == nil && !p.started {
+			// The daemon that was to start it is gone, and a client may be waiting. If it was just starting, it stays.
+			t.undoExec(ctx, p)
+			if p, err = t.recoverProcess(ctx, execID); errdefs.IsNotFound(err) {
+				continue
+			}
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -62,10 +63,20 @@ type execution struct {
 // the container is not running (or paused, unless IgnorePaused); of the program as for Create.
 func (c *Container) Exec(ctx context.Context, o ExecOptions) (*Process, error) {
 	p, err := c.exec(ctx, o)
+	if err != nil && errdefs.Of(err) == errdefs.ErrInternal && (c.ending() || errors.Is(err, unix.EPIPE)) {
+		err = errdefs.FailedPrecondition("cannot exec in a stopped container: %w", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("container %s: exec %s: %w", c.ID(), o.ID, err)
 	}
 	return p, nil
+}
+
+// ending tells whether the first process is past the point in its exit where it lets go of its root: joining its
+// namespaces then fails in many ways. A process that was made before is killed, and the handshake with it breaks (EPIPE).
+func (c *Container) ending() bool {
+	_, err := os.Readlink(fmt.Sprintf("/proc/%d/root", c.rec.Pid))
+	return err != nil || !c.alive()
 }
 
 func (c *Container) exec(ctx context.Context, o ExecOptions) (*Process, error) {

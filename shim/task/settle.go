@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -21,6 +22,9 @@ const (
 // settledGC is the collector's target (GOGC) of a shim whose container stays.
 const settledGC = 50
 
+// settledProcs is how many threads run Go at a time in a shim whose container stays: output pumps beside the rest.
+const settledProcs = 2
+
 // settle returns memory after the delay, unless something begins anew meanwhile: the heap that the last work has
 // used, and the pages of the program that only it needed.
 func (s *service) settle(after time.Duration) {
@@ -31,6 +35,7 @@ func (s *service) settle(after time.Duration) {
 		return
 	}
 	s.settling = time.AfterFunc(after, func() {
+		runtime.GOMAXPROCS(settledProcs)
 		debug.SetGCPercent(settledGC) // the manager starts the shim with the collector off: most containers end before
 		debug.FreeOSMemory()
 		dropText()

@@ -35,6 +35,11 @@ func SharedRegistry(t testing.TB) *Registry {
 		return shared.registry
 	}
 	r := NewRegistry(t)
+	defer func() {
+		if shared.registry == nil { // a push has failed
+			r.Stop()
+		}
+	}()
 	busybox := Busybox(t)
 	hello := busybox.Clone()
 	hello.Config["Cmd"] = []string{"echo", "Hello from the registry!"}
@@ -88,6 +93,23 @@ func (r *Registry) Stop() {
 	_ = r.cmd.Process.Kill()
 	_ = r.cmd.Wait()
 	_ = os.RemoveAll(r.dir)
+}
+
+// PushIndex tags an image for this platform, and one that is a lie for another, under one name.
+func (r *Registry) PushIndex(t testing.TB, name, tag, otherArchitecture string, im *Image) {
+	t.Helper()
+	r.Push(t, name, tag+"-this", im)
+	_, manifest := im.blobs()
+	other := []byte(`{"architecture":"` + otherArchitecture + `","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":[]}}`)
+	r.pushBlob(t, name, other)
+	const mediaType = "application/vnd.oci.image.manifest.v1+json"
+	lie := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":%q,"size":%d},"layers":[]}`, mediaType, Digest(other), len(other))
+	r.do(t, http.MethodPut, "/v2/"+name+"/manifests/"+tag+"-other", mediaType, lie, http.StatusCreated)
+	const index = "application/vnd.oci.image.index.v1+json"
+	entry := `{"mediaType":%q,"digest":%q,"size":%d,"platform":{"architecture":%q,"os":"linux"}}`
+	b := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[`+entry+`,`+entry+`]}`, index,
+		mediaType, Digest(lie), len(lie), otherArchitecture, mediaType, Digest(manifest), len(manifest), "amd64")
+	r.do(t, http.MethodPut, "/v2/"+name+"/manifests/"+tag, index, b, http.StatusCreated)
 }
 
 // Ref names a repository of the registry: "127.0.0.1:port/name".

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -117,6 +118,13 @@ func tail(b []byte, n int) []byte {
 // Run starts the daemon (again) and waits until its socket answers.
 func (e *Engine) Run() {
 	e.T.Helper()
+	e.Launch()
+	e.Await()
+}
+
+// Launch starts the daemon and waits for nothing.
+func (e *Engine) Launch() {
+	e.T.Helper()
 	log, err := os.OpenFile(e.LogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		e.T.Fatal(err)
@@ -138,11 +146,16 @@ func (e *Engine) Run() {
 	cmd := e.cmd
 	go func() { done <- cmd.Wait() }()
 	e.done = done
+}
+
+// Await waits until the launched daemon answers. That its socket can be connected is not enough: a child that a killed
+// predecessor was just making can hold the old one open for some milliseconds.
+func (e *Engine) Await() {
+	e.T.Helper()
+	done := e.done
 	deadline := time.Now().Add(20 * time.Second)
 	for {
-		c, err := net.Dial("unix", e.Socket)
-		if err == nil {
-			_ = c.Close()
+		if e.ping() {
 			return
 		}
 		select {
@@ -156,6 +169,22 @@ func (e *Engine) Run() {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
+}
+
+// ping asks the daemon whether it is there.
+func (e *Engine) ping() bool {
+	c, err := net.DialTimeout("unix", e.Socket, time.Second)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = c.Close() }()
+	_ = c.SetDeadline(time.Now().Add(2 * time.Second))
+	if _, err := c.Write([]byte("GET /_ping HTTP/1.1\r\nHost: conex\r\nConnection: close\r\n\r\n")); err != nil {
+		return false
+	}
+	b := make([]byte, len("HTTP/1.1 200"))
+	_, err = io.ReadFull(c, b)
+	return err == nil && string(b) == "HTTP/1.1 200"
 }
 
 // For is the same engine in a subtest: failures are the subtest's.
