@@ -34,6 +34,9 @@ func DetectHost() Host {
 		}
 	}
 	h.Hostname, _ = os.Hostname()
+	if _, err := os.Stat("/dev/mqueue"); err == nil {
+		h.Queues = true
+	}
 	h.Seccomp = new(SeccompCache).Default
 	return h
 }

@@ -1,7 +1,6 @@
 package spec
 
 import (
-	"os"
 	"slices"
 	"sort"
 	"strconv"
@@ -97,7 +96,7 @@ func systemMounts(in *Input) []specs.Mount {
 		case "/dev/mqueue":
 			// On a host that has not mounted its queues the file system made here shows them all the same: it is that
 			// of the IPC namespace (mq_overview(7)).
-			if hc.IpcMode.IsHost() && exists("/dev/mqueue") {
+			if hc.IpcMode.IsHost() && in.Host.Queues {
 				m = specs.Mount{Destination: m.Destination, Type: "bind", Source: "/dev/mqueue", Options: []string{"rbind", "nosuid", "noexec", "nodev"}}
 			}
 		case "/sys", "/sys/fs/cgroup":
@@ -108,11 +107,6 @@ func systemMounts(in *Input) []specs.Mount {
 		out = append(out, m)
 	}
 	return out
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }
 
 func shmSize(in *Input) int64 {

@@ -41,6 +41,7 @@ type Host struct {
 	MaskedExtra  []string            // further paths to mask that exist on this machine
 	Seccomp      func(*specs.Spec) (*specs.LinuxSeccomp, error)
 	Hostname     string
+	Queues       bool // the machine has its message queues mounted at /dev/mqueue
 }
 
 // Defaults are the daemon's settings that apply where a container says nothing.

@@ -19,7 +19,7 @@ var update = flag.Bool("update", false, "write the golden files")
 
 func host() Host {
 	return Host{
-		Capabilities: allCapabilities, SwapLimit: true, Hostname: "machine",
+		Capabilities: allCapabilities, SwapLimit: true, Hostname: "machine", Queues: true,
 		Seccomp: func(*specs.Spec) (*specs.LinuxSeccomp, error) {
 			return &specs.LinuxSeccomp{DefaultAction: specs.ActErrno}, nil
 		},
