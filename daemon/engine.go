@@ -91,7 +91,7 @@ func (p *parts) containerConfig() (container.Config, error) {
 			CgroupParent: p.target.CgroupParent, InitPath: init, Init: c.Init, ShmSize: c.ShmSize, Ulimits: limits,
 			NoNewPrivileges: c.NoNewPrivileges, SeccompProfile: seccomp,
 		},
-		Host: spec.DetectHost(), Runtimes: slices.Sorted(maps.Keys(c.Runtimes)), DefaultRuntime: c.DefaultRuntime,
+		Host: spec.DetectHost(), Runtimes: slices.Sorted(maps.Keys(c.Runtimes)), DefaultRuntime: c.DefaultRuntime, BridgeOff: c.Bridge == "none",
 		StorageDriver: p.storageDriver(), LogDriver: c.LogDriver, LogOpts: c.LogOptions,
 		DNS: c.DNS, DNSOptions: c.DNSOptions, DNSSearch: c.DNSSearch,
 	}, nil

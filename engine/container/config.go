@@ -186,6 +186,9 @@ func (s *Service) fillHost(hc *types.HostConfig) {
 	if hc.NetworkMode.IsDefault() || hc.NetworkMode == "" {
 		hc.NetworkMode = netapi.NetworkBridge
 	}
+	if s.cfg.BridgeOff && hc.NetworkMode.IsBridge() { // dockerd's --bridge none: no network unless one is named
+		hc.NetworkMode = netapi.NetworkNone
+	}
 	if hc.IpcMode.IsEmpty() {
 		hc.IpcMode = types.IPCModePrivate
 	}

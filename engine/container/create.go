@@ -268,6 +268,9 @@ func (s *Service) planNetworks(hc *types.HostConfig, nc *netapi.NetworkingConfig
 			if name == netapi.NetworkDefault || name == "" {
 				name = netapi.NetworkBridge
 			}
+			if s.cfg.BridgeOff && name == netapi.NetworkBridge {
+				continue
+			}
 			n, err := s.cfg.Network.Network(name)
 			if err != nil {
 				return nil, errdefs.NotFound("network %s not found", name)

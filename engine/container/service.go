@@ -42,6 +42,7 @@ type Config struct {
 	Host           spec.Host // of spec.DetectHost
 	Runtimes       []string  // names of the runtime table besides "conex"
 	DefaultRuntime string    // "" is "conex"
+	BridgeOff      bool      // there is no default network
 	StorageDriver  string    // name that inspect shows
 	LogDriver      string    // "" is json-file
 	LogOpts        map[string]string

@@ -27,11 +27,6 @@ func TestHealth(t *testing.T) {
 		if out := cli("ps", "--filter", "health=unhealthy", "--format", "{{.Names}}").OK().Trim(); out != c {
 			t.Errorf("unhealthy: %q", out)
 		}
-		// The check goes on under the next daemon.
-		e.Kill9()
-		e.Run()
-		cli("exec", c, "touch", "/ok").OK()
-		is("healthy")
 		cli("rm", "-f", c).OK()
 		cli("run", "-d", "--name", c, "--health-cmd", "sleep 30", "--health-interval", "100ms", "--health-retries", "1", "--health-timeout", "200ms", busybox, "sleep", "1000").OK()
 		is("unhealthy")
@@ -43,4 +38,12 @@ func TestHealth(t *testing.T) {
 	if !strings.Contains(out, "health_status: healthy\n") || !strings.Contains(out, "health_status: unhealthy\n") {
 		t.Errorf("events:\n%s", out)
 	}
+	// The check goes on under the next daemon.
+	e.Docker("run", "-d", "--name", "kept", "--health-cmd", "test -f /ok", "--health-interval", "100ms", "--health-retries", "1", busybox, "sleep", "1000").OK()
+	e.Kill9()
+	e.Run()
+	e.Docker("exec", "kept", "touch", "/ok").OK()
+	rig.Eventually(t, 10*time.Second, "it is healthy under the next daemon", func() bool {
+		return e.Docker("inspect", "-f", "{{.State.Health.Status}}", "kept").OK().Trim() == "healthy"
+	})
 }

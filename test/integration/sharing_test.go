@@ -34,7 +34,7 @@ func TestSharing(t *testing.T) {
 		run("--device-cgroup-rule", "c 10:* rwm", busybox, "sh", "-c", "mknod /b b 254 0; head -c 1 /b").Exits(1).Says("not permitted")
 		run("--tmpfs", "/t:uid=1000,gid=50,mode=1770,size=2m", busybox, "stat", "-c", "%a %u %g", "/t").OK().Says("1770 1000 50")
 		run("--mount", "type=volume,src=owned"+name+",dst=/home/alice", busybox, "stat", "-c", "%a", "/home/alice").OK().Says("755")
-		run("--mount", "type=volume,src=data,dst=/d,volume-subpath=nowhere", busybox, "true").Exits(125).Says("nowhere")
+		run("--mount", "type=volume,src=data,dst=/d,volume-subpath=nowhere", busybox, "true").Exits(127).Says("nowhere")
 	})
 }
 
