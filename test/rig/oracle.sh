@@ -15,8 +15,13 @@ for p in /proc/[0-9]*; do
 		echo "process ${p#/proc/} $(tr '\0' ' ' <"$p/cmdline" 2>/dev/null | cut -c1-120)"
 	fi
 done
-# Network namespaces that some process is in or holds, links of this namespace, firewall rules, bound ports.
-ls -l /proc/[0-9]*/ns/net /proc/[0-9]*/fd 2>/dev/null | grep -o 'net:\[[0-9]*\]' | sort -u | sed 's/^/netns /'
+# Network namespaces that the engine's processes and containers are in or hold (other tests of the machine have theirs), links
+# of this namespace, firewall rules, bound ports.
+for p in /proc/[0-9]*; do
+	if tr '\0' ' ' <"$p/cmdline" 2>/dev/null | grep -qF -- "$dir/" || grep -qF "/$instance" "$p/cgroup" 2>/dev/null; then
+		ls -l "$p/ns/net" "$p/fd" 2>/dev/null
+	fi
+done | grep -o 'net:\[[0-9]*\]' | sort -u | sed 's/^/netns /'
 ip -o link | awk -F': ' '{sub(/@.*/, "", $2); print "link", $2}'
 nft list ruleset 2>/dev/null | sed 's/ counter packets [0-9]* bytes [0-9]*//; s/^/nft /'
 ss -Htuln 2>/dev/null | awk '{print "port", $1, $5}'
