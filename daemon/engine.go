@@ -15,6 +15,7 @@ import (
 	"github.com/conex-containers/conex/engine/spec"
 	"github.com/conex-containers/conex/engine/system"
 	"github.com/conex-containers/conex/engine/volume"
+	"github.com/conex-containers/conex/linux/capability"
 	"github.com/conex-containers/conex/network/ipam"
 	"github.com/conex-containers/conex/server/docker"
 )
@@ -91,7 +92,7 @@ func (p *parts) containerConfig() (container.Config, error) {
 			CgroupParent: p.target.CgroupParent, InitPath: init, Init: c.Init, ShmSize: c.ShmSize, Ulimits: limits,
 			NoNewPrivileges: c.NoNewPrivileges, SeccompProfile: seccomp,
 		},
-		Host: spec.DetectHost(), Runtimes: slices.Sorted(maps.Keys(c.Runtimes)), DefaultRuntime: c.DefaultRuntime, BridgeOff: c.Bridge == "none",
+		Host: spec.DetectHost(capability.All()), Runtimes: slices.Sorted(maps.Keys(c.Runtimes)), DefaultRuntime: c.DefaultRuntime, BridgeOff: c.Bridge == "none",
 		StorageDriver: p.storageDriver(), LogDriver: c.LogDriver, LogOpts: c.LogOptions,
 		DNS: c.DNS, DNSOptions: c.DNSOptions, DNSSearch: c.DNSSearch,
 	}, nil

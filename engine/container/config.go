@@ -87,7 +87,7 @@ func (s *Service) checkHost(c *types.Config, hc *types.HostConfig) ([]string, er
 	if err := s.checkModes(c, hc); err != nil {
 		return nil, err
 	}
-	if _, err := spec.Capabilities(hc.CapAdd, hc.CapDrop, hc.Privileged, s.cfg.Host.Capabilities); err != nil {
+	if _, err := spec.Capabilities(hc.CapAdd, hc.CapDrop, hc.Privileged, s.cfg.Host); err != nil {
 		return nil, err
 	}
 	if _, err := spec.ParseSecurity(hc.SecurityOpt, false); err != nil {
@@ -131,6 +131,7 @@ func (s *Service) checkHost(c *types.Config, hc *types.HostConfig) ([]string, er
 	if err != nil {
 		return nil, err
 	}
+	warnings = append(warnings, bounded(hc, s.cfg.Host.Bounds)...)
 	s.fillHost(hc)
 	return warnings, nil
 }

@@ -197,7 +197,7 @@ func (s *Service) execProcess(ctx context.Context, rec *Record, req *types.ExecC
 		return nil, err
 	}
 	hc := rec.HostConfig
-	caps, err := spec.Capabilities(hc.CapAdd, hc.CapDrop, hc.Privileged || req.Privileged, s.cfg.Host.Capabilities)
+	caps, err := spec.Capabilities(hc.CapAdd, hc.CapDrop, hc.Privileged || req.Privileged, s.cfg.Host)
 	if err != nil {
 		return nil, err
 	}

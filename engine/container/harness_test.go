@@ -31,6 +31,7 @@ import (
 	enginenet "github.com/conex-containers/conex/engine/network"
 	"github.com/conex-containers/conex/engine/spec"
 	"github.com/conex-containers/conex/engine/volume"
+	"github.com/conex-containers/conex/linux/capability"
 	"github.com/conex-containers/conex/manager/content"
 	managerevent "github.com/conex-containers/conex/manager/event"
 	"github.com/conex-containers/conex/manager/image"
@@ -183,7 +184,7 @@ func (w *world) open() {
 		Namespace: ns, DataRoot: w.data, ExecRoot: w.exec, Tasks: tasks, Processes: tasks, Images: engineimage.Source{Store: w.images}, Snapshots: snapshots,
 		OpenRoot: func(ctx context.Context, key string) (container.Root, error) { return snapshots.Root(ctx, key) },
 		Durable:  durable, Volatile: volatile, Network: w.net, Volumes: store, Events: w.bus, Log: log,
-		Spec: spec.Defaults{CgroupParent: cgroupParent}, Host: spec.DetectHost(), StorageDriver: "overlay2",
+		Spec: spec.Defaults{CgroupParent: cgroupParent}, Host: spec.DetectHost(capability.All()), StorageDriver: "overlay2",
 	})
 	onClose(w.Service.Close)
 	w.networks = enginenet.New(enginenet.Config{Namespace: ns, Manager: w.net, Containers: w.Service, Durable: durable, Events: w.bus})

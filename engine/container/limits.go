@@ -1,6 +1,7 @@
 package container
 
 import (
+	"fmt"
 	"os"
 	"runtime"
 	"strconv"
@@ -47,6 +48,25 @@ func checkResources(r *types.Resources, h spec.Host) (warnings []string, err err
 		}
 	}
 	return warnings, nil
+}
+
+// bounded warns of what this engine cannot give a container because it lacks CAP_SYS_RESOURCE: the runtime then gives
+// the nearest that it can.
+func bounded(hc *types.HostConfig, b *spec.Bounds) (warnings []string) {
+	if b == nil {
+		return nil
+	}
+	for _, u := range hc.Ulimits {
+		if most, ok := b.Limits[u.Name]; ok && most >= 0 && (u.Hard < 0 || u.Hard > most) {
+			warnings = append(warnings, fmt.Sprintf("The hard limit of ulimit %s cannot be raised to %d: the engine's own is %d and it lacks CAP_SYS_RESOURCE. The container gets %d.",
+				u.Name, u.Hard, most, most))
+		}
+	}
+	if hc.OomScoreAdj < 0 && hc.OomScoreAdj < b.Score {
+		warnings = append(warnings, fmt.Sprintf("The OOM score cannot be lowered to %d: the engine's own is %d and it lacks CAP_SYS_RESOURCE. The container gets %d.",
+			hc.OomScoreAdj, b.Score, b.Score))
+	}
+	return warnings
 }
 
 func checkMemory(r *types.Resources) error {

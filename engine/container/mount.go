@@ -123,7 +123,7 @@ func parseMount(in *mount.Mount) (Mount, error) {
 		if m.Tmpfs.SizeBytes < 0 {
 			return m, bad("the size must not be negative")
 		}
-		return m, nil
+		return m, checkTmpfs(m.Destination, m.wanted())
 	case mount.TypeImage, mount.TypeCluster, mount.TypeNamedPipe:
 		return m, errdefs.NotImplemented("mount type %q is not implemented", in.Type)
 	}

@@ -74,7 +74,11 @@ func (s *Service) planMounts(c *types.Config, hc *types.HostConfig) (*mountPlan,
 		if err != nil {
 			return nil, err
 		}
-		if err := p.add(Mount{Type: mount.TypeTmpfs, Destination: clean, RW: true, TmpfsData: data}); err != nil {
+		m := Mount{Type: mount.TypeTmpfs, Destination: clean, RW: true, TmpfsData: data}
+		if err := checkTmpfs(clean, m.wanted()); err != nil {
+			return nil, err
+		}
+		if err := p.add(m); err != nil {
 			return nil, err
 		}
 	}

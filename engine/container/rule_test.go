@@ -173,6 +173,35 @@ func TestTmpfsOptions(t *testing.T) {
 	}
 }
 
+func TestTmpfsCheck(t *testing.T) {
+	for _, good := range []string{"", "exec,size=64m", "size=50%,mode=1777,uid=0,gid=33", "nr_inodes=10k,huge=always,ro,noswap"} {
+		if err := checkTmpfs("/t", strings.Split(good, ",")); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"sise=64m", "fast", "size=big", "mode=9", "uid=alice", "nr_inodes=50%", "size="} {
+		err := checkTmpfs("/t", []string{bad})
+		if !errdefs.Is(err, errdefs.ErrInvalidArgument) || !strings.Contains(err.Error(), bad) {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
+// What an engine without CAP_SYS_RESOURCE clamps, it says at the container's creation.
+func TestBounded(t *testing.T) {
+	b := &spec.Bounds{Limits: map[string]int64{"nofile": 20000, "core": -1}, Score: 10}
+	hc := &types.HostConfig{OomScoreAdj: -5}
+	hc.Ulimits = []*types.Ulimit{{Name: "nofile", Soft: 10, Hard: 30000}, {Name: "core", Soft: -1, Hard: -1}, {Name: "nproc", Soft: 1, Hard: 2}}
+	w := bounded(hc, b)
+	if len(w) != 2 || !strings.Contains(w[0], "ulimit nofile cannot be raised to 30000") || !strings.Contains(w[1], "cannot be lowered to -5") {
+		t.Errorf("%q", w)
+	}
+	hc.Ulimits[0].Hard, hc.OomScoreAdj = 20000, 0
+	if w := append(bounded(hc, b), bounded(&types.HostConfig{OomScoreAdj: -1000}, nil)...); len(w) > 0 {
+		t.Errorf("%q", w)
+	}
+}
+
 func TestSplitHost(t *testing.T) {
 	for text, want := range map[string][2]string{
 		"a:1.2.3.4": {"a", "1.2.3.4"}, "a=1.2.3.4": {"a", "1.2.3.4"}, "a:::1": {"a", "::1"}, "a:[::1]": {"a", "::1"},

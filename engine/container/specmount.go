@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/moby/moby/api/types/mount"
 
@@ -86,39 +84,4 @@ func volumeSubpath(m Mount) (string, error) {
 		return "", fmt.Errorf("volume %s: %w", m.Name, err)
 	}
 	return path, nil
-}
-
-// tmpfsOptions starts from safe defaults, each of which the user's options can turn round.
-func tmpfsOptions(m Mount) []string {
-	var user []string
-	if m.TmpfsData != "" {
-		user = strings.Split(m.TmpfsData, ",")
-	}
-	if t := m.Tmpfs; t != nil {
-		if t.SizeBytes > 0 {
-			user = append(user, "size="+strconv.FormatInt(t.SizeBytes, 10))
-		}
-		if t.Mode != 0 {
-			user = append(user, "mode="+strconv.FormatUint(uint64(t.Mode), 8))
-		}
-		for _, o := range t.Options {
-			user = append(user, strings.Join(o, "="))
-		}
-	}
-	out := []string{}
-	for _, def := range []struct{ is, not string }{{"noexec", "exec"}, {"nosuid", "suid"}, {"nodev", "dev"}} {
-		if !slices.Contains(user, def.not) {
-			out = append(out, def.is)
-		}
-	}
-	out = append(out, "rprivate")
-	for _, o := range user {
-		if o != "" && !slices.Contains(out, o) {
-			out = append(out, o)
-		}
-	}
-	if !m.RW {
-		out = append(out, "ro")
-	}
-	return out
 }

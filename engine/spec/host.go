@@ -12,9 +12,15 @@ import (
 // cgroup2Magic is the file system type of a pure v2 hierarchy, statfs(2).
 const cgroup2Magic = 0x63677270
 
-// DetectHost looks at this machine once. Devices are left out: they are listed when a privileged container starts.
-func DetectHost() Host {
-	h := Host{Capabilities: boundingSet()}
+// sysResource is the number of CAP_SYS_RESOURCE, capabilities(7).
+const sysResource = 24
+
+// DetectHost looks at this machine once. known are the capabilities in the order of their numbers. Devices are left
+// out: they are listed when a privileged container starts.
+func DetectHost(known []string) Host {
+	bounding, effective := capabilityMasks()
+	h := Host{Known: known, Capabilities: namesOf(known, bounding)}
+	h.Bounds = bounds(effective)
 	var st unix.Statfs_t
 	if unix.Statfs("/sys/fs/cgroup", &st) == nil {
 		h.CgroupV2 = int64(st.Type) == cgroup2Magic
@@ -41,16 +47,51 @@ func DetectHost() Host {
 	return h
 }
 
-func boundingSet() []string {
+// capabilityMasks are this process's bounding and effective sets, proc(5) status.
+func capabilityMasks() (bounding, effective uint64) {
 	data, err := os.ReadFile("/proc/self/status")
 	if err != nil {
-		return nil
+		return 0, 0
 	}
 	for line := range strings.SplitSeq(string(data), "\n") {
 		if v, ok := strings.CutPrefix(line, "CapBnd:"); ok {
-			mask, _ := strconv.ParseUint(strings.TrimSpace(v), 16, 64)
-			return CapabilitiesOf(mask)
+			bounding, _ = strconv.ParseUint(strings.TrimSpace(v), 16, 64)
+		}
+		if v, ok := strings.CutPrefix(line, "CapEff:"); ok {
+			effective, _ = strconv.ParseUint(strings.TrimSpace(v), 16, 64)
 		}
 	}
-	return nil
+	return bounding, effective
+}
+
+// Bounds are what an engine without CAP_SYS_RESOURCE cannot go beyond: its containers inherit them (getrlimit(2),
+// proc(5) oom_score_adj). nil: nothing bounds it.
+type Bounds struct {
+	Limits map[string]int64 // hard limits by Docker's names, -1 for no limit
+	Score  int              // the lowest oom_score_adj
+}
+
+// limitNumbers are Docker's names of the resource limits.
+var limitNumbers = map[string]int{
+	"as": unix.RLIMIT_AS, "core": unix.RLIMIT_CORE, "cpu": unix.RLIMIT_CPU, "data": unix.RLIMIT_DATA, "fsize": unix.RLIMIT_FSIZE,
+	"locks": unix.RLIMIT_LOCKS, "memlock": unix.RLIMIT_MEMLOCK, "msgqueue": unix.RLIMIT_MSGQUEUE, "nice": unix.RLIMIT_NICE,
+	"nofile": unix.RLIMIT_NOFILE, "nproc": unix.RLIMIT_NPROC, "rss": unix.RLIMIT_RSS, "rtprio": unix.RLIMIT_RTPRIO,
+	"rttime": unix.RLIMIT_RTTIME, "sigpending": unix.RLIMIT_SIGPENDING, "stack": unix.RLIMIT_STACK,
+}
+
+func bounds(effective uint64) *Bounds {
+	if effective&(1<<sysResource) != 0 {
+		return nil
+	}
+	b := &Bounds{Limits: make(map[string]int64, len(limitNumbers))}
+	for name, n := range limitNumbers {
+		var l unix.Rlimit
+		if unix.Getrlimit(n, &l) == nil {
+			b.Limits[name] = int64(l.Max) // RLIM_INFINITY is -1
+		}
+	}
+	if text, err := os.ReadFile("/proc/self/oom_score_adj"); err == nil {
+		b.Score, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+	}
+	return b
 }

@@ -34,7 +34,9 @@ type Namespaces struct {
 
 // Host is what the result depends on of the machine.
 type Host struct {
+	Known        []string // all capabilities, in the order of their numbers
 	Capabilities []string // what the daemon may give: its own bounding set, "CAP_CHOWN" ...
+	Bounds       *Bounds  // of limits; nil: none
 	CgroupV2     bool
 	SwapLimit    bool                // the memory controller can limit swap
 	Devices      []specs.LinuxDevice // all devices of /dev, for privileged containers
@@ -135,7 +137,7 @@ func setProcess(in *Input, s *specs.Spec) error {
 		p.Args = append(p.Args, InitTarget, "init", "--")
 	}
 	p.Args = append(append(p.Args, in.Path), in.Args...)
-	caps, err := Capabilities(hc.CapAdd, hc.CapDrop, hc.Privileged, in.Host.Capabilities)
+	caps, err := Capabilities(hc.CapAdd, hc.CapDrop, hc.Privileged, in.Host)
 	if err != nil {
 		return err
 	}

@@ -13,13 +13,17 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/conex-containers/conex/linux/capability"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
 
+var known = capability.All()
+
 func host() Host {
 	return Host{
-		Capabilities: allCapabilities, SwapLimit: true, Hostname: "machine", Queues: true,
+		Known: known, Capabilities: known, SwapLimit: true, Hostname: "machine", Queues: true,
 		Seccomp: func(*specs.Spec) (*specs.LinuxSeccomp, error) {
 			return &specs.LinuxSeccomp{DefaultAction: specs.ActErrno}, nil
 		},
@@ -122,7 +126,7 @@ func TestCapabilities(t *testing.T) {
 		{drop: []string{"nope"}, err: `invalid CapDrop: unknown capability: "CAP_NOPE"`},
 		{add: []string{"SYS_TIME"}, err: `not available in the current environment: "CAP_SYS_TIME"`},
 	} {
-		got, err := Capabilities(c.add, c.drop, c.privileged, few)
+		got, err := Capabilities(c.add, c.drop, c.privileged, Host{Known: known, Capabilities: few})
 		if c.err != "" {
 			if err == nil || !strings.Contains(err.Error(), c.err) {
 				t.Errorf("%v %v: error %v, want %s", c.add, c.drop, err, c.err)
