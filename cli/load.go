@@ -34,23 +34,25 @@ func loadCommand(s *Session) *cobra.Command {
 				defer func() { _ = f.Close() }()
 				in = f
 			}
-			return s.load(c.Context(), in, quiet)
+			return s.load(c.Context(), in, quiet, platform)
 		},
 	}
 	f := c.Flags()
 	f.StringVarP(&input, "input", "i", "", "Read from tar archive file, instead of STDIN")
 	f.BoolVarP(&quiet, "quiet", "q", false, "Suppress the load output")
-	f.StringVar(&platform, "platform", "", "Accepted for compatibility: all platforms of the archive are loaded")
-	_ = f.MarkHidden("platform")
+	f.StringVar(&platform, "platform", "", "Load only the given platform variant. Formatted as "+platformForm)
 	return c
 }
 
-func (s *Session) load(ctx context.Context, in io.Reader, quiet bool) error {
+// platformForm is how platforms are written.
+const platformForm = `"os[/arch[/variant]]" (e.g., "linux/amd64")`
+
+func (s *Session) load(ctx context.Context, in io.Reader, quiet bool, platform string) error {
 	cl, err := s.Client()
 	if err != nil {
 		return err
 	}
-	m, err := cl.ImageLoad(ctx, in, quiet || s.outTerminal() == nil)
+	m, err := cl.ImageLoad(ctx, in, quiet || s.outTerminal() == nil, platform)
 	if err != nil {
 		return err
 	}
@@ -83,7 +85,7 @@ func saveCommand(s *Session) *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringVarP(&output, "output", "o", "", "Write to a file, instead of STDOUT")
-	f.StringVar(&platform, "platform", "", "Save only the given platform")
+	f.StringVar(&platform, "platform", "", "Save only the given platform variant. Formatted as "+platformForm)
 	return c
 }
 

@@ -145,7 +145,7 @@ func TestRefusedUploadTellsWhy(t *testing.T) {
 		w.WriteHeader(400)
 		_, _ = io.WriteString(w, `{"message":"not an archive"}`)
 	})
-	_, err := connect(t, path).ImageLoad(t.Context(), io.LimitReader(zeros{}, 64<<20), false)
+	_, err := connect(t, path).ImageLoad(t.Context(), io.LimitReader(zeros{}, 64<<20), false, "")
 	if !errdefs.Is(err, errdefs.ErrInvalidArgument) || !strings.Contains(err.Error(), "not an archive") {
 		t.Errorf("%v", err)
 	}
@@ -157,7 +157,7 @@ func TestUploadIsWhole(t *testing.T) {
 		n, _ := io.Copy(io.Discard, r.Body)
 		_, _ = fmt.Fprintf(w, `{"stream":"%d"}`, n)
 	})
-	m, err := connect(t, path).ImageLoad(t.Context(), io.LimitReader(zeros{}, 5<<20+3), false)
+	m, err := connect(t, path).ImageLoad(t.Context(), io.LimitReader(zeros{}, 5<<20+3), false, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func TestBrokenSourceEndsTheUpload(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	server(t, path, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
 	broken := io.MultiReader(bytes.NewReader(make([]byte, 1000)), failing{})
-	if _, err := connect(t, path).ImageLoad(t.Context(), broken, false); err == nil || !strings.Contains(err.Error(), "disk on fire") {
+	if _, err := connect(t, path).ImageLoad(t.Context(), broken, false, ""); err == nil || !strings.Contains(err.Error(), "disk on fire") {
 		t.Errorf("%v", err)
 	}
 }

@@ -6,9 +6,12 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"runtime"
+	"strings"
 
 	"github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/api/types/registry"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/conex-containers/conex/api/docker"
 )
@@ -20,17 +23,34 @@ func (c *Client) ImageList(ctx context.Context, f docker.Filters, all bool) ([]i
 	return get[[]image.Summary](ctx, c, "/images/json", q)
 }
 
+// platformQuery is the platform parameter of the endpoints that take a JSON document, "" none.
+func platformQuery(q url.Values, platform string) {
+	if platform == "" {
+		return
+	}
+	os, rest, ok := strings.Cut(platform, "/")
+	arch, variant, _ := strings.Cut(rest, "/")
+	if !ok { // of this machine's kind: an architecture alone, or an operating system
+		os, arch = runtime.GOOS, platform
+		if platform == runtime.GOOS {
+			arch = runtime.GOARCH
+		}
+	}
+	text, _ := json.Marshal(ocispec.Platform{OS: os, Architecture: arch, Variant: variant}) // strings always marshal
+	q.Set("platform", string(text))
+}
+
 // ImageInspectRaw returns the engine's own description of an image; platform "" is any.
 func (c *Client) ImageInspectRaw(ctx context.Context, ref, platform string) (json.RawMessage, error) {
 	q := url.Values{}
-	setIf(q, "platform", platform)
+	platformQuery(q, platform)
 	return get[json.RawMessage](ctx, c, "/images/"+element(ref)+"/json", q)
 }
 
 // ImageHistory lists the steps that made an image, newest first.
 func (c *Client) ImageHistory(ctx context.Context, ref, platform string) ([]image.HistoryResponseItem, error) {
 	q := url.Values{}
-	setIf(q, "platform", platform)
+	platformQuery(q, platform)
 	return get[[]image.HistoryResponseItem](ctx, c, "/images/"+element(ref)+"/history", q)
 }
 
@@ -68,7 +88,7 @@ func (c *Client) ImagePull(ctx context.Context, repo, tag, platform, auth string
 func (c *Client) ImagePush(ctx context.Context, repo, tag, platform, auth string) (*Messages, error) {
 	q := url.Values{}
 	setIf(q, "tag", tag)
-	setIf(q, "platform", platform)
+	platformQuery(q, platform)
 	return c.messages(ctx, request{method: http.MethodPost, path: "/images/" + element(repo) + "/push", query: q, header: authHeader(auth)})
 }
 
@@ -79,9 +99,10 @@ func authHeader(auth string) http.Header {
 	return http.Header{registry.AuthHeader: {auth}}
 }
 
-// ImageLoad sends an archive. jsonBody tells whether the answer is a JSON stream.
-func (c *Client) ImageLoad(ctx context.Context, archive io.Reader, quiet bool) (*Messages, error) {
+// ImageLoad sends an archive; platform "" loads all that are in it.
+func (c *Client) ImageLoad(ctx context.Context, archive io.Reader, quiet bool, platform string) (*Messages, error) {
 	q := url.Values{"quiet": {"0"}}
+	platformQuery(q, platform)
 	if quiet {
 		q.Set("quiet", "1")
 	}
@@ -92,7 +113,7 @@ func (c *Client) ImageLoad(ctx context.Context, archive io.Reader, quiet bool) (
 // ImageSave streams an archive of the images named.
 func (c *Client) ImageSave(ctx context.Context, refs []string, platform string) (io.ReadCloser, error) {
 	q := url.Values{"names": refs}
-	setIf(q, "platform", platform)
+	platformQuery(q, platform)
 	res, err := c.do(ctx, request{method: http.MethodGet, path: "/images/get", query: q})
 	if err != nil {
 		return nil, err

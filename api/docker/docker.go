@@ -73,6 +73,13 @@ type LogReader interface {
 // ProgressFunc is told each step of a pull, push, load or import as Docker's JSON stream message.
 type ProgressFunc func(Progress)
 
+// TransferOptions of a pull or push.
+type TransferOptions struct {
+	Platform string // "os/arch[/variant]"; "" the engine's choice
+	AllTags  bool   // of the repository that the reference names
+	Progress ProgressFunc
+}
+
 // Progress is one message of a JSON progress stream.
 type Progress struct {
 	ID      string

@@ -26,19 +26,24 @@ func authOf(a registry.AuthConfig) image.Auth {
 	}
 }
 
-// ImagePull brings an image from its registry; the embedded one comes out of this binary where no registry has it.
-func (s *Service) ImagePull(ctx context.Context, ref, platform string, auth registry.AuthConfig, progress docker.ProgressFunc) error {
-	_, err := s.cfg.Mover.Pull(ctx, s.cfg.Namespace, ref, image.PullOptions{Auth: authOf(auth), Platform: platform, Progress: progressOf(progress)})
+// ImagePull brings an image, or all tags of a repository, from its registry; the embedded one comes out of this binary
+// where no registry has it.
+func (s *Service) ImagePull(ctx context.Context, ref string, o docker.TransferOptions, auth registry.AuthConfig) error {
+	_, err := s.cfg.Mover.Pull(ctx, s.cfg.Namespace, ref, image.PullOptions{
+		Auth: authOf(auth), Platform: o.Platform, AllTags: o.AllTags, Progress: progressOf(o.Progress),
+	})
 	return err
 }
 
-// ImagePush sends an image to its registry.
-func (s *Service) ImagePush(ctx context.Context, ref string, auth registry.AuthConfig, progress docker.ProgressFunc) error {
-	return s.cfg.Mover.Push(ctx, s.cfg.Namespace, ref, image.PushOptions{Auth: authOf(auth), Progress: progressOf(progress)})
+// ImagePush sends an image, or all tags of a repository, to its registry.
+func (s *Service) ImagePush(ctx context.Context, ref string, o docker.TransferOptions, auth registry.AuthConfig) error {
+	return s.cfg.Mover.Push(ctx, s.cfg.Namespace, ref, image.PushOptions{
+		Auth: authOf(auth), Platform: o.Platform, AllTags: o.AllTags, Progress: progressOf(o.Progress),
+	})
 }
 
-// ImageLoad brings the images of an archive in.
-func (s *Service) ImageLoad(ctx context.Context, r io.Reader, quiet bool, progress docker.ProgressFunc) error {
+// ImageLoad brings the images of an archive in, of all platforms or the ones named.
+func (s *Service) ImageLoad(ctx context.Context, r io.Reader, quiet bool, platforms []string, progress docker.ProgressFunc) error {
 	report := func(p image.Progress) {
 		if progress == nil {
 			return
@@ -49,13 +54,13 @@ func (s *Service) ImageLoad(ctx context.Context, r io.Reader, quiet bool, progre
 		}
 		progress(docker.Progress{ID: p.ID, Status: p.Status, Current: p.Current, Total: p.Total, Aux: p.Aux})
 	}
-	_, err := s.cfg.Mover.Load(ctx, s.cfg.Namespace, r, quiet, report)
+	_, err := s.cfg.Mover.Load(ctx, s.cfg.Namespace, r, image.LoadOptions{Quiet: quiet, Platforms: platforms, Progress: report})
 	return err
 }
 
-// ImageSave writes images as one archive.
-func (s *Service) ImageSave(ctx context.Context, refs []string, w io.Writer) error {
-	return s.cfg.Mover.Save(ctx, s.cfg.Namespace, refs, w)
+// ImageSave writes images as one archive, with all platforms that are here or the ones named.
+func (s *Service) ImageSave(ctx context.Context, refs, platforms []string, w io.Writer) error {
+	return s.cfg.Mover.Save(ctx, s.cfg.Namespace, refs, platforms, w)
 }
 
 // ImageImport makes an image of a root file system's tar.

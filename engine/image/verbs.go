@@ -22,6 +22,7 @@ import (
 // Store keeps images (manager/image).
 type Store interface {
 	Get(ctx context.Context, ns, ref string) (image.Detail, error)
+	GetFor(ctx context.Context, ns, ref, platform string) (image.Detail, error)
 	List(ctx context.Context, ns string) ([]image.Detail, error)
 	Tag(ctx context.Context, ns, source, target string) error
 	Remove(ctx context.Context, ns, ref string, o image.RemoveOptions) ([]image.Removed, error)
@@ -34,8 +35,8 @@ type Store interface {
 type Mover interface {
 	Pull(ctx context.Context, ns, ref string, o image.PullOptions) (image.Image, error)
 	Push(ctx context.Context, ns, ref string, o image.PushOptions) error
-	Load(ctx context.Context, ns string, r io.Reader, quiet bool, progress func(image.Progress)) ([]image.Image, error)
-	Save(ctx context.Context, ns string, refs []string, w io.Writer) error
+	Load(ctx context.Context, ns string, r io.Reader, o image.LoadOptions) ([]image.Image, error)
+	Save(ctx context.Context, ns string, refs, platforms []string, w io.Writer) error
 	Import(ctx context.Context, ns string, src io.Reader, ref string, o image.ImportOptions) (image.Image, error)
 	Login(ctx context.Context, auth image.Auth) (string, error)
 }
@@ -159,9 +160,9 @@ func chainsOf(d *image.Detail) []string {
 	return out
 }
 
-// ImageInspect shows one image.
-func (s *Service) ImageInspect(ctx context.Context, ref string) (*types.InspectResponse, error) {
-	d, err := s.cfg.Store.Get(ctx, s.cfg.Namespace, ref)
+// ImageInspect shows one image, of the platform that is asked for.
+func (s *Service) ImageInspect(ctx context.Context, ref, platform string, manifests bool) (*types.InspectResponse, error) {
+	d, err := s.cfg.Store.GetFor(ctx, s.cfg.Namespace, ref, platform)
 	if err != nil {
 		return nil, err
 	}
@@ -182,12 +183,15 @@ func (s *Service) ImageInspect(ctx context.Context, ref string) (*types.InspectR
 	for _, l := range d.Config.RootFS.DiffIDs {
 		out.RootFS.Layers = append(out.RootFS.Layers, l.String())
 	}
+	if manifests {
+		out.Manifests = []types.ManifestSummary{s.manifest(&d)}
+	}
 	return out, nil
 }
 
 // ImageHistory lists the steps that made an image, newest first; only the newest has an id.
-func (s *Service) ImageHistory(ctx context.Context, ref string) ([]types.HistoryResponseItem, error) {
-	d, err := s.cfg.Store.Get(ctx, s.cfg.Namespace, ref)
+func (s *Service) ImageHistory(ctx context.Context, ref, platform string) ([]types.HistoryResponseItem, error) {
+	d, err := s.cfg.Store.GetFor(ctx, s.cfg.Namespace, ref, platform)
 	if err != nil {
 		return nil, err
 	}

@@ -62,7 +62,7 @@ func TestLoadFormats(t *testing.T) {
 			t.Run(name+" "+form, func(t *testing.T) {
 				s := newService(t)
 				var said lines
-				made, err := s.Load(t.Context(), ns, bytes.NewReader(data), false, said.add)
+				made, err := s.Load(t.Context(), ns, bytes.NewReader(data), LoadOptions{Progress: said.add})
 				if err != nil || len(made) != 1 || !said.has("Loaded image: "+c.ref) {
 					t.Fatalf("%v %v %q", made, err, said.list)
 				}
@@ -72,11 +72,11 @@ func TestLoadFormats(t *testing.T) {
 				}
 				checkTree(t, s, d, 2)
 				noLeftovers(t, s)
-				if again, err := s.Load(t.Context(), ns, bytes.NewReader(data), true, nil); err != nil || again[0].Target.Digest != d.ID {
+				if again, err := s.Load(t.Context(), ns, bytes.NewReader(data), LoadOptions{Quiet: true}); err != nil || again[0].Target.Digest != d.ID {
 					t.Errorf("second load: %v %v", again, err)
 				}
 				for _, cut := range []int{len(data) / 3, len(data) / 2} {
-					if _, err := s.Load(t.Context(), ns, bytes.NewReader(data[:cut]), true, nil); err == nil {
+					if _, err := s.Load(t.Context(), ns, bytes.NewReader(data[:cut]), LoadOptions{Quiet: true}); err == nil {
 						t.Errorf("cut at %d was taken for whole", cut)
 					}
 				}
@@ -90,7 +90,7 @@ func TestLoadFormats(t *testing.T) {
 func TestSaveForOthers(t *testing.T) {
 	s := newService(t)
 	for i, name := range []string{"docker.io/library/one:1", "example.org/two:2"} {
-		if _, err := s.Load(t.Context(), ns, bytes.NewReader(newSample(t, 2, 5000, uint64(30+i)).layout(t, name)), true, nil); err != nil {
+		if _, err := s.Load(t.Context(), ns, bytes.NewReader(newSample(t, 2, 5000, uint64(30+i)).layout(t, name)), LoadOptions{Quiet: true}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -99,7 +99,7 @@ func TestSaveForOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(s.Save(t.Context(), ns, []string{"one"}, f), f.Close()); err != nil {
+	if err := errors.Join(s.Save(t.Context(), ns, []string{"one"}, nil, f), f.Close()); err != nil {
 		t.Fatal(err)
 	}
 	d, err := s.Get(t.Context(), ns, "one:1")
@@ -119,21 +119,21 @@ func TestSaveForOthers(t *testing.T) {
 		}
 	}
 	var both, again bytes.Buffer
-	if err := s.Save(t.Context(), ns, []string{"one:1", "example.org/two:2", d.ID.String()}, &both); err != nil {
+	if err := s.Save(t.Context(), ns, []string{"one:1", "example.org/two:2", d.ID.String()}, nil, &both); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Save(t.Context(), ns, []string{"one:1", "example.org/two:2", d.ID.String()}, &again); err != nil || !bytes.Equal(both.Bytes(), again.Bytes()) {
+	if err := s.Save(t.Context(), ns, []string{"one:1", "example.org/two:2", d.ID.String()}, nil, &again); err != nil || !bytes.Equal(both.Bytes(), again.Bytes()) {
 		t.Errorf("save is not the same twice: %v", err)
 	}
 	fresh := newService(t)
-	made, err := fresh.Load(t.Context(), ns, &both, true, nil)
+	made, err := fresh.Load(t.Context(), ns, &both, LoadOptions{Quiet: true})
 	if err != nil || len(made) != 2 {
 		t.Fatalf("%v %v", made, err)
 	}
 	if got, err := fresh.Get(t.Context(), ns, "one:1"); err != nil || got.ID != d.ID {
 		t.Errorf("after save and load: %v %v", got.ID, err)
 	}
-	if err := s.Save(t.Context(), ns, []string{"nothing"}, io.Discard); !errdefs.IsNotFound(err) || err.Error() != "No such image: nothing:latest" {
+	if err := s.Save(t.Context(), ns, []string{"nothing"}, nil, io.Discard); !errdefs.IsNotFound(err) || err.Error() != "No such image: nothing:latest" {
 		t.Errorf("unknown image: %v", err)
 	}
 }
@@ -163,7 +163,7 @@ func TestLoadRefusesWhatIsNoArchive(t *testing.T) {
 		"bad tag":      {dockerArchive(t, "Bad Tag", tarOf(t, map[string]string{"f": "x"})), "invalid reference format"},
 		"empty index":  {tarOf(t, map[string]string{ocispec.ImageIndexFile: `{"schemaVersion":2,"manifests":[]}`}), "holds no image"},
 	} {
-		_, err := s.Load(t.Context(), ns, bytes.NewReader(c.data), true, nil)
+		_, err := s.Load(t.Context(), ns, bytes.NewReader(c.data), LoadOptions{Quiet: true})
 		if err == nil || !strings.Contains(err.Error(), c.want) || !errdefs.Is(err, errdefs.ErrInvalidArgument) {
 			t.Errorf("%s: got %v (%s), want %q", name, err, errdefs.Of(err), c.want)
 		}
@@ -216,7 +216,7 @@ func TestLoadHello(t *testing.T) {
 // TestIndexFile: the content directory is a layout that other tools read.
 func TestIndexFile(t *testing.T) {
 	s := newService(t)
-	if _, err := s.Load(t.Context(), ns, bytes.NewReader(newSample(t, 1, 100, 41).layout(t, "docker.io/library/app:1")), true, nil); err != nil {
+	if _, err := s.Load(t.Context(), ns, bytes.NewReader(newSample(t, 1, 100, 41).layout(t, "docker.io/library/app:1")), LoadOptions{Quiet: true}); err != nil {
 		t.Fatal(err)
 	}
 	raw, err := os.ReadFile(filepath.Join(s.Content.Root(), ocispec.ImageIndexFile))
@@ -241,7 +241,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add(dockerArchive(f, "x:1", tarOf(f, map[string]string{"a": "b"})))
 	s := newService(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		_, _ = s.Load(t.Context(), ns, bytes.NewReader(data), true, nil)
+		_, _ = s.Load(t.Context(), ns, bytes.NewReader(data), LoadOptions{Quiet: true})
 		noLeftovers(t, s)
 	})
 }

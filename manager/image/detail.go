@@ -27,6 +27,33 @@ func (s *Service) Get(ctx context.Context, ns, refOrID string) (Detail, error) {
 	return s.detail(ctx, all, img)
 }
 
+// GetFor is Get for one platform of an image, "os/arch[/variant]", of which nothing need be unpacked; "" is Get.
+func (s *Service) GetFor(ctx context.Context, ns, refOrID, platform string) (Detail, error) {
+	if platform == "" {
+		return s.Get(ctx, ns, refOrID)
+	}
+	want, err := ParsePlatform(platform)
+	if err != nil {
+		return Detail{}, err
+	}
+	all, err := s.records(ctx, ns)
+	if err != nil {
+		return Detail{}, err
+	}
+	img, _, err := s.find(ctx, all, refOrID)
+	if err != nil {
+		return Detail{}, err
+	}
+	doc, err := s.open(ctx, img.Target, want)
+	if errdefs.IsNotFound(err) || err == nil && platformScore(want, doc.image.Platform) == 0 {
+		return Detail{}, errPlatform(refOrID, platformString(want))
+	}
+	if err != nil {
+		return Detail{}, fmt.Errorf("image %s: %w", img.Name, err)
+	}
+	return s.describe(ctx, all, img, doc), nil
+}
+
 // find looks an image up among all records. byName says that refOrID names the record, not the image's ID.
 func (s *Service) find(ctx context.Context, all []Image, refOrID string) (_ Image, byName bool, err error) {
 	ref, err := ParseReference(refOrID)
@@ -178,6 +205,11 @@ func (s *Service) detail(ctx context.Context, all []Image, img Image) (Detail, e
 	if err != nil {
 		return Detail{}, fmt.Errorf("image %s: %w", img.Name, err)
 	}
+	return s.describe(ctx, all, img, doc), nil
+}
+
+// describe tells of an image what its records, and of one platform what its document says.
+func (s *Service) describe(ctx context.Context, all []Image, img Image, doc *document) Detail {
 	d := bare(all, img)
 	d.Manifest, d.ConfigDigest, d.RawConfig = doc.manifest, doc.config.Digest, doc.raw
 	d.Config, d.Layers, d.ChainID = doc.image, slices.Clone(doc.layers), doc.chain()
@@ -191,7 +223,7 @@ func (s *Service) detail(ctx context.Context, all []Image, img Image) (Detail, e
 			d.Size += info.Size
 		}
 	}
-	return d, nil
+	return d
 }
 
 // openAny opens the one platform of an index that is here, when it is not this machine's.

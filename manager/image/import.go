@@ -89,7 +89,7 @@ func (s *Service) make(ctx context.Context, ns string, h *hold, config any, laye
 	if err != nil {
 		return Image{}, err
 	}
-	if err := s.settle(ctx, h, target, nil); err != nil {
+	if err := s.settle(ctx, h, target, nil, nil); err != nil {
 		return Image{}, err
 	}
 	made, err := s.point(ctx, ns, names, target)

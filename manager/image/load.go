@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -18,15 +19,19 @@ import (
 
 // Load brings the images of a docker archive or an OCI layout, as one tar, plain, gzip or zstd, in; r is read once.
 // Progress tells "Loading layer" bars unless quiet, and "Loaded image: NAME" or "Loaded image ID: DIGEST" for each.
-func (s *Service) Load(ctx context.Context, ns string, r io.Reader, quiet bool, progress func(Progress)) ([]Image, error) {
+func (s *Service) Load(ctx context.Context, ns string, r io.Reader, o LoadOptions) ([]Image, error) {
+	chosen, err := parsePlatforms(o.Platforms)
+	if err != nil {
+		return nil, err
+	}
 	plain, err := layer.Decompress(r)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = plain.Close() }()
-	rep := newReporter(progress)
+	rep := newReporter(o.Progress)
 	bars := rep
-	if quiet {
+	if o.Quiet {
 		bars = nil
 	}
 	var made []Image
@@ -35,7 +40,7 @@ func (s *Service) Load(ctx context.Context, ns string, r io.Reader, quiet bool, 
 		if err != nil {
 			return err
 		}
-		made, err = s.adopt(ctx, ns, h, a, rep)
+		made, err = s.adopt(ctx, ns, h, a, chosen, rep)
 		return err
 	})
 	return made, err
@@ -48,7 +53,7 @@ type loaded struct {
 }
 
 // adopt checks, unpacks and names the archive's images.
-func (s *Service) adopt(ctx context.Context, ns string, h *hold, a *archive, rep *reporter) ([]Image, error) {
+func (s *Service) adopt(ctx context.Context, ns string, h *hold, a *archive, chosen platforms, rep *reporter) ([]Image, error) {
 	images, err := s.archiveImages(ctx, h, a)
 	if err != nil {
 		return nil, err
@@ -57,7 +62,7 @@ func (s *Service) adopt(ctx context.Context, ns string, h *hold, a *archive, rep
 		return nil, errdefs.InvalidArgument("the archive holds no image")
 	}
 	for _, l := range images {
-		if err := s.settle(ctx, h, l.target, rep); err != nil {
+		if err := s.settle(ctx, h, l.target, chosen, rep); err != nil {
 			return nil, err
 		}
 	}
@@ -85,17 +90,32 @@ func (s *Service) adopt(ctx context.Context, ns string, h *hold, a *archive, rep
 	return made, nil
 }
 
-// settle labels a target's documents, unpacks this machine's platform when it is there, and makes all durable.
-func (s *Service) settle(ctx context.Context, h *hold, target ocispec.Descriptor, rep *reporter) error {
+// shown is the image's first name, or its ID.
+func (l *loaded) shown() string {
+	for _, name := range l.names {
+		if ref, err := ParseReference(name); err == nil {
+			return ref.Familiar()
+		}
+	}
+	return shortDigest(l.target.Digest)
+}
+
+// settle labels a target's documents, unpacks this machine's platform (or the chosen ones) when it is there, and makes
+// all durable. What was not chosen gets no label: the collector takes it away.
+func (s *Service) settle(ctx context.Context, h *hold, target ocispec.Descriptor, chosen platforms, rep *reporter) error {
 	docs, passed, err := s.documents(ctx, target)
 	if err != nil {
 		return fmt.Errorf("image %s: %w", shortDigest(target.Digest), err)
 	}
+	if missing := chosen.missing(docs); missing != "" {
+		return errdefs.NotFound("image %s of the archive does not provide the specified platform (%s)", shortDigest(target.Digest), missing)
+	}
+	docs = slices.DeleteFunc(docs, func(d *document) bool { return !chosen.take(d.image.Platform) })
 	for _, doc := range docs {
 		if err := s.checkBlobs(ctx, doc); err != nil {
 			return fmt.Errorf("image %s: %w", shortDigest(target.Digest), err)
 		}
-		if platformScore(hostPlatform(), doc.image.Platform) > 0 || len(docs) == 1 {
+		if platformScore(hostPlatform(), doc.image.Platform) > 0 || len(docs) == 1 || len(chosen) > 0 {
 			if err := s.unpackStored(ctx, h, doc, rep); err != nil {
 				return fmt.Errorf("image %s: %w", shortDigest(target.Digest), err)
 			}
@@ -113,6 +133,7 @@ func (s *Service) settle(ctx context.Context, h *hold, target ocispec.Descriptor
 		if err != nil {
 			return err
 		}
+		entries = slices.DeleteFunc(entries, func(d ocispec.Descriptor) bool { return d.Platform != nil && !chosen.take(*d.Platform) })
 		if _, err := s.Content.Update(ctx, index.Digest, indexLabels(entries)); err != nil {
 			return err
 		}

@@ -83,6 +83,13 @@ type PushOptions struct {
 	Progress func(Progress)
 }
 
+// LoadOptions of one load.
+type LoadOptions struct {
+	Quiet     bool     // no "Loading layer" bars
+	Platforms []string // only these of each image; none: all that the archive has
+	Progress  func(Progress)
+}
+
 // ImportOptions of one import of a root file system.
 type ImportOptions struct {
 	Message  string              // the config's comment and history line

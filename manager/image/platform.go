@@ -2,6 +2,7 @@ package image
 
 import (
 	"runtime"
+	"slices"
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -93,6 +94,41 @@ func variantLevel(p ocispec.Platform) int {
 		return int(p.Variant[1] - '0')
 	}
 	return 0
+}
+
+// platforms is a user's choice among those of an image; an empty one takes all.
+type platforms []ocispec.Platform
+
+func parsePlatforms(texts []string) (platforms, error) {
+	var out platforms
+	for _, t := range texts {
+		p, err := ParsePlatform(t)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// take tells whether the choice has a platform.
+func (c platforms) take(have ocispec.Platform) bool {
+	return len(c) == 0 || slices.ContainsFunc(c, func(want ocispec.Platform) bool { return platformScore(want, have) > 0 })
+}
+
+// missing is the first platform of the choice that none of docs is for, "" when there is none.
+func (c platforms) missing(docs []*document) string {
+	for _, want := range c {
+		if !slices.ContainsFunc(docs, func(d *document) bool { return platformScore(want, d.image.Platform) > 0 }) {
+			return platformString(want)
+		}
+	}
+	return ""
+}
+
+// errPlatform is Docker's answer where an image is here, but not for the platform that was asked for.
+func errPlatform(ref, platform string) error {
+	return errdefs.NotFound("image with reference %s was found but does not provide the specified platform (%s): pull it with --platform %s", ref, platform, platform)
 }
 
 // choose returns the entry of an index for platform want. Entries without a platform are taken only when they are

@@ -22,7 +22,7 @@ func (s *Service) Pull(ctx context.Context, ns, name string, o PullOptions) (Ima
 		return Image{}, err
 	}
 	rep := newReporter(o.Progress)
-	if IsHello(name) && o.Platform == "" && !o.AllTags {
+	if IsHello(name) && o.Platform == "" {
 		return s.pullEmbedded(ctx, ns, ref.WithDefaultTag(), rep)
 	}
 	if !o.AllTags {

@@ -19,7 +19,7 @@ func loadAs(t testing.TB, s *Service, seed uint64, names ...string) Detail {
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := s.Load(t.Context(), ns, bytes.NewReader(newSample(t, 1, 100, seed).layout(t, first.String())), true, nil)
+	made, err := s.Load(t.Context(), ns, bytes.NewReader(newSample(t, 1, 100, seed).layout(t, first.String())), LoadOptions{Quiet: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,8 +18,13 @@ import (
 )
 
 // Save writes images as one tar that is an OCI layout and a docker archive at once, as docker 25 and newer do; its
-// bytes depend on the images only. A name without a tag means all tags of its repository.
-func (s *Service) Save(ctx context.Context, ns string, refs []string, w io.Writer) error {
+// bytes depend on the images only. A name without a tag means all tags of its repository. only, when there is any, are
+// the platforms of each image that are written.
+func (s *Service) Save(ctx context.Context, ns string, refs, only []string, w io.Writer) error {
+	chosen, err := parsePlatforms(only)
+	if err != nil {
+		return err
+	}
 	all, err := s.records(ctx, ns)
 	if err != nil {
 		return err
@@ -34,7 +39,16 @@ func (s *Service) Save(ctx context.Context, ns string, refs []string, w io.Write
 				return err
 			}
 		}
-		out := &saver{Service: s, tar: tar.NewWriter(w), done: map[digest.Digest]bool{}, repositories: map[string]map[string]string{}}
+		for _, t := range targets { // before the first byte, so that the error still has a status
+			docs, err := s.chosenDocuments(ctx, t.target, chosen)
+			if err != nil {
+				return fmt.Errorf("save %s: %w", shortDigest(t.target.Digest), err)
+			}
+			if missing := chosen.missing(docs); missing != "" {
+				return errPlatform(t.shown(), missing)
+			}
+		}
+		out := &saver{Service: s, platforms: chosen, tar: tar.NewWriter(w), done: map[digest.Digest]bool{}, repositories: map[string]map[string]string{}}
 		for _, t := range targets {
 			if err := out.image(ctx, t); err != nil {
 				return fmt.Errorf("save %s: %w", shortDigest(t.target.Digest), err)
@@ -85,6 +99,7 @@ func (s *Service) saveTargets(ctx context.Context, all []Image, refs []string) (
 // saver writes one archive.
 type saver struct {
 	*Service
+	platforms    platforms
 	tar          *tar.Writer
 	done         map[digest.Digest]bool
 	index        []ocispec.Descriptor
@@ -107,6 +122,9 @@ func (o *saver) image(ctx context.Context, t loaded) error {
 	}
 	whole := []*document(nil)
 	for _, doc := range docs {
+		if !o.platforms.take(doc.image.Platform) {
+			continue
+		}
 		if err := o.checkBlobs(ctx, doc); err != nil {
 			continue // another platform's, not all here
 		}
@@ -122,6 +140,14 @@ func (o *saver) image(ctx context.Context, t loaded) error {
 	}
 	o.name(t, best(whole))
 	return nil
+}
+
+// chosenDocuments are the documents of target for the chosen platforms whose layers are all here.
+func (s *Service) chosenDocuments(ctx context.Context, target ocispec.Descriptor, chosen platforms) ([]*document, error) {
+	docs, _, err := s.documents(ctx, target)
+	return slices.DeleteFunc(docs, func(d *document) bool {
+		return !chosen.take(d.image.Platform) || s.checkBlobs(ctx, d) != nil
+	}), err
 }
 
 // best is the document for this machine, or the first.

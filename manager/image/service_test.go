@@ -225,7 +225,7 @@ func (s *sample) push(t testing.TB, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := from.Load(t.Context(), ns, bytes.NewReader(s.layout(t, ref.String())), true, nil); err != nil {
+	if _, err := from.Load(t.Context(), ns, bytes.NewReader(s.layout(t, ref.String())), LoadOptions{Quiet: true}); err != nil {
 		t.Fatal(err)
 	}
 	if err := from.Push(t.Context(), ns, name, PushOptions{}); err != nil {

@@ -82,8 +82,8 @@ type Streams interface {
 // Images are the image verbs. progress may be nil.
 type Images interface {
 	ImageList(ctx context.Context, f Filters, all, sharedSize, manifests bool) ([]image.Summary, error)
-	ImageInspect(ctx context.Context, ref string) (*image.InspectResponse, error)
-	ImageHistory(ctx context.Context, ref string) ([]image.HistoryResponseItem, error)
+	ImageInspect(ctx context.Context, ref, platform string, manifests bool) (*image.InspectResponse, error)
+	ImageHistory(ctx context.Context, ref, platform string) ([]image.HistoryResponseItem, error)
 	ImageTag(ctx context.Context, source, repo, tag string) error
 	ImageRemove(ctx context.Context, ref string, force, noPrune bool) ([]image.DeleteResponse, error)
 	ImagesPrune(ctx context.Context, f Filters) (image.PruneReport, error)
@@ -91,10 +91,10 @@ type Images interface {
 
 // Transfers move images in and out.
 type Transfers interface {
-	ImagePull(ctx context.Context, ref, platform string, auth registry.AuthConfig, progress docker.ProgressFunc) error
-	ImagePush(ctx context.Context, ref string, auth registry.AuthConfig, progress docker.ProgressFunc) error
-	ImageLoad(ctx context.Context, r io.Reader, quiet bool, progress docker.ProgressFunc) error
-	ImageSave(ctx context.Context, refs []string, w io.Writer) error
+	ImagePull(ctx context.Context, ref string, o docker.TransferOptions, auth registry.AuthConfig) error
+	ImagePush(ctx context.Context, ref string, o docker.TransferOptions, auth registry.AuthConfig) error
+	ImageLoad(ctx context.Context, r io.Reader, quiet bool, platforms []string, progress docker.ProgressFunc) error
+	ImageSave(ctx context.Context, refs, platforms []string, w io.Writer) error
 	ImageImport(ctx context.Context, r io.Reader, repo, tag, message, platform string, changes []string, progress docker.ProgressFunc) error
 	RegistryLogin(ctx context.Context, auth registry.AuthConfig) (registry.AuthResponse, error)
 }

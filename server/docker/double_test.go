@@ -35,6 +35,8 @@ type double struct {
 	volumes    map[string]volume.Volume
 	networks   map[string]network.CreateRequest
 	auth       registry.AuthConfig
+	platform   string
+	allTags    bool
 	listed     docker.ListOptions
 	listeners  []chan events.Message
 	onList     func()
@@ -412,13 +414,14 @@ func (d *double) ImageList(context.Context, Filters, bool, bool, bool) ([]image.
 	}
 	return out, nil
 }
-func (d *double) ImageInspect(_ context.Context, ref string) (*image.InspectResponse, error) {
+func (d *double) ImageInspect(_ context.Context, ref, platform string, _ bool) (*image.InspectResponse, error) {
 	if !d.images[tagged(ref)] {
 		return nil, errdefs.NotFound("No such image: %s", ref)
 	}
+	d.platform = platform
 	return &image.InspectResponse{ID: "sha256:" + strings.Repeat("a", 64), RepoTags: []string{ref}, Os: "linux", Architecture: "amd64", Size: 5}, nil
 }
-func (d *double) ImageHistory(context.Context, string) ([]image.HistoryResponseItem, error) {
+func (d *double) ImageHistory(context.Context, string, string) ([]image.HistoryResponseItem, error) {
 	return nil, nil
 }
 func (d *double) ImageTag(_ context.Context, source, repo, tag string) error {
@@ -433,8 +436,9 @@ func (d *double) ImagesPrune(context.Context, Filters) (image.PruneReport, error
 	return image.PruneReport{}, nil
 }
 
-func (d *double) ImagePull(_ context.Context, ref, _ string, auth registry.AuthConfig, progress docker.ProgressFunc) error {
-	d.auth = auth
+func (d *double) ImagePull(_ context.Context, ref string, o docker.TransferOptions, auth registry.AuthConfig) error {
+	d.auth, d.allTags = auth, o.AllTags
+	progress := o.Progress
 	ref = strings.TrimPrefix(ref, "docker.io/library/")
 	if strings.Contains(ref, "missing") {
 		return errdefs.NotFound("pull access denied for %s, repository does not exist or may require 'docker login'", ref)
@@ -451,14 +455,15 @@ func (d *double) ImagePull(_ context.Context, ref, _ string, auth registry.AuthC
 	d.images[ref] = true
 	return nil
 }
-func (d *double) ImagePush(_ context.Context, ref string, auth registry.AuthConfig, progress docker.ProgressFunc) error {
-	d.auth = auth
+func (d *double) ImagePush(_ context.Context, ref string, o docker.TransferOptions, auth registry.AuthConfig) error {
+	d.auth, d.allTags, d.platform = auth, o.AllTags, o.Platform
+	progress := o.Progress
 	ref = strings.TrimPrefix(ref, "docker.io/library/")
 	progress(docker.Progress{Status: "The push refers to repository [" + ref + "]"})
 	progress(docker.Progress{Aux: map[string]any{"Tag": "latest", "Size": 5}})
 	return nil
 }
-func (d *double) ImageLoad(_ context.Context, r io.Reader, _ bool, progress docker.ProgressFunc) error {
+func (d *double) ImageLoad(_ context.Context, r io.Reader, _ bool, _ []string, progress docker.ProgressFunc) error {
 	n, err := io.Copy(io.Discard, r)
 	if err != nil {
 		return err
@@ -466,7 +471,7 @@ func (d *double) ImageLoad(_ context.Context, r io.Reader, _ bool, progress dock
 	progress(docker.Progress{Stream: fmt.Sprintf("Loaded image: %d bytes\n", n)})
 	return nil
 }
-func (d *double) ImageSave(_ context.Context, refs []string, w io.Writer) error {
+func (d *double) ImageSave(_ context.Context, refs, _ []string, w io.Writer) error {
 	for _, ref := range refs {
 		if !d.images[tagged(ref)] {
 			return errdefs.NotFound("No such image: %s", ref)

@@ -21,7 +21,9 @@ func (s *Server) imageCreate(ctx context.Context, w *reply, c *call) error {
 	switch {
 	case name != "":
 		p := newProgressStream(w, c)
-		return p.end(s.Transfers.ImagePull(ctx, joinTag(name, c.str("tag")), c.str("platform"), requestAuth(ctx, c), p.send))
+		ref := joinTag(name, c.str("tag"))
+		o := docker.TransferOptions{Platform: c.str("platform"), AllTags: !hasTag(ref), Progress: p.send}
+		return p.end(s.Transfers.ImagePull(ctx, ref, o, requestAuth(ctx, c)))
 	case source == "-":
 		p := newProgressStream(w, c)
 		return p.end(s.Transfers.ImageImport(ctx, c.Body, c.str("repo"), c.str("tag"), c.str("message"), c.str("platform"), c.values()["changes"], p.send))
@@ -48,15 +50,29 @@ func joinTag(name, tag string) string {
 	return name + ":" + tag
 }
 
+// hasTag tells whether a reference says which image of its repository is meant; without it all tags are.
+func hasTag(ref string) bool {
+	return strings.ContainsRune(ref, '@') || strings.LastIndexByte(ref, ':') > strings.LastIndexByte(ref, '/')
+}
+
 func (s *Server) imagePush(ctx context.Context, w *reply, c *call) error {
+	platform, err := c.platform(46)
+	if err != nil {
+		return err
+	}
 	p := newProgressStream(w, c)
-	return p.end(s.Transfers.ImagePush(ctx, joinTag(c.id(), c.str("tag")), requestAuth(ctx, c), p.send))
+	ref := joinTag(c.id(), c.str("tag"))
+	o := docker.TransferOptions{Platform: platform, AllTags: !hasTag(ref), Progress: p.send}
+	return p.end(s.Transfers.ImagePush(ctx, ref, o, requestAuth(ctx, c)))
 }
 
 func (s *Server) imageLoad(ctx context.Context, w *reply, c *call) error {
+	platforms, err := c.platforms("platform", 48)
+	if err != nil {
+		return err
+	}
 	p := newProgressStream(w, c)
-	var progress docker.ProgressFunc = p.send
-	return p.end(s.Transfers.ImageLoad(ctx, c.Body, c.flagOr("quiet", true), progress))
+	return p.end(s.Transfers.ImageLoad(ctx, c.Body, c.flagOr("quiet", true), platforms, p.send))
 }
 
 func (s *Server) imageSave(ctx context.Context, w *reply, c *call) error {
@@ -67,8 +83,12 @@ func (s *Server) imageSave(ctx context.Context, w *reply, c *call) error {
 	if len(names) == 0 {
 		return errdefs.InvalidArgument("parameter names is missing: it names the images to save")
 	}
+	platforms, err := c.platforms("platform", 48)
+	if err != nil {
+		return err
+	}
 	w.Header()["Content-Type"] = []string{"application/x-tar"}
-	err := s.Transfers.ImageSave(ctx, names, w)
+	err = s.Transfers.ImageSave(ctx, names, platforms, w)
 	if err != nil && w.status != 0 {
 		logging.From(ctx).Error("image save", "image", strings.Join(names, " "), "err", err)
 		panic(http.ErrAbortHandler) // a broken connection tells what a well-ended short archive would hide

@@ -23,7 +23,15 @@ func (s *Server) imageList(ctx context.Context, w *reply, c *call) error {
 }
 
 func (s *Server) imageInspect(ctx context.Context, w *reply, c *call) error {
-	info, err := s.Images.ImageInspect(ctx, c.id())
+	platform, err := c.platform(49)
+	if err != nil {
+		return err
+	}
+	manifests := c.flag("manifests") && !c.before(48)
+	if manifests && platform != "" {
+		return errdefs.InvalidArgument("conflicting options: manifests and platform options cannot both be set")
+	}
+	info, err := s.Images.ImageInspect(ctx, c.id(), platform, manifests)
 	if err != nil {
 		return err
 	}
@@ -31,7 +39,11 @@ func (s *Server) imageInspect(ctx context.Context, w *reply, c *call) error {
 }
 
 func (s *Server) imageHistory(ctx context.Context, w *reply, c *call) error {
-	items, err := s.Images.ImageHistory(ctx, c.id())
+	platform, err := c.platform(48)
+	if err != nil {
+		return err
+	}
+	items, err := s.Images.ImageHistory(ctx, c.id(), platform)
 	if err != nil {
 		return err
 	}
@@ -52,6 +64,11 @@ func (s *Server) imageTag(ctx context.Context, w *reply, c *call) error {
 }
 
 func (s *Server) imageRemove(ctx context.Context, w *reply, c *call) error {
+	if only, err := c.platforms("platforms", 50); err != nil {
+		return err
+	} else if len(only) > 0 {
+		return errdefs.NotImplemented("image %s: removing one platform (%s) of an image is not implemented: leave --platform out to remove all of it", c.id(), only[0])
+	}
 	list, err := s.Images.ImageRemove(ctx, c.id(), c.flag("force"), c.flag("noprune"))
 	if err != nil {
 		return err

@@ -7,9 +7,12 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"path"
 	"strconv"
 	"strings"
 	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/conex-containers/conex/base/errdefs"
 )
@@ -71,6 +74,44 @@ func (c *call) integer(key string) (*int, error) {
 		return nil, errdefs.InvalidArgument("invalid value %q for parameter %s: must be an integer", s, key)
 	}
 	return &n, nil
+}
+
+// platform reads the platform parameter, which the endpoint has since API 1.since: "" where it is absent or older.
+func (c *call) platform(since int) (string, error) {
+	list, err := c.platforms("platform", since)
+	if err != nil || len(list) == 0 {
+		return "", err
+	}
+	if len(list) > 1 {
+		return "", errdefs.InvalidArgument("parameter platform is there %d times: only one is possible", len(list))
+	}
+	return list[0], nil
+}
+
+// platforms reads a parameter that holds platforms, each a JSON document ({"os": "linux", "architecture": "arm64"}) or
+// in the short form, "linux/arm64".
+func (c *call) platforms(key string, since int) ([]string, error) {
+	if c.before(since) {
+		return nil, nil
+	}
+	var out []string
+	for _, text := range c.values()[key] {
+		if text == "" {
+			continue
+		}
+		if text[0] == '{' {
+			var p ocispec.Platform
+			if err := json.Unmarshal([]byte(text), &p); err != nil {
+				return nil, errdefs.InvalidArgument("invalid platform %q: %w", text, err)
+			}
+			if p.OS == "" || p.Architecture == "" {
+				return nil, errdefs.InvalidArgument("invalid platform %q: both OS and Architecture must be provided", text)
+			}
+			text = path.Join(p.OS, p.Architecture, p.Variant)
+		}
+		out = append(out, text)
+	}
+	return out, nil
 }
 
 // dimension reads a terminal's height or width.

@@ -379,3 +379,50 @@ func TestJoinTag(t *testing.T) {
 		}
 	}
 }
+
+// The platform parameter is a JSON document or the short form, and older versions do not have it.
+func TestPlatformParameter(t *testing.T) {
+	d := newDouble()
+	d.images["busybox:latest"] = true
+	s := door(d)
+	const arm = "%7B%22os%22%3A%22linux%22%2C%22architecture%22%3A%22arm%22%2C%22variant%22%3A%22v7%22%7D"
+	for _, c := range []struct {
+		path, platform string
+		status         int
+	}{
+		{"/v1.49/images/busybox/json?platform=" + arm, "linux/arm/v7", 200},
+		{"/images/busybox/json?platform=linux/arm64", "linux/arm64", 200},
+		{"/v1.48/images/busybox/json?platform=" + arm, "", 200},
+		{"/images/busybox/json?platform=%7B%22os%22%3A%22linux%22%7D", "", 400},
+		{"/images/busybox/json?platform=%7B", "", 400},
+		{"/images/busybox/json?platform=linux&platform=windows", "", 400},
+		{"/images/busybox/json?manifests=1&platform=linux", "", 400},
+	} {
+		d.platform = ""
+		if w := ask(s, "GET", c.path, ""); w.Code != c.status || d.platform != c.platform {
+			t.Errorf("%s: %d, %q: %s", c.path, w.Code, d.platform, w.Body)
+		}
+	}
+	if w := ask(s, "DELETE", "/images/busybox?platforms="+arm, ""); w.Code != 501 || !strings.Contains(w.Body.String(), "linux/arm/v7") {
+		t.Errorf("removal of one platform: %d %s", w.Code, w.Body)
+	}
+}
+
+// A pull or push without a tag is of all tags.
+func TestTransfersWithoutATag(t *testing.T) {
+	d := newDouble()
+	s := door(d)
+	for path, all := range map[string]bool{
+		"/images/create?fromImage=busybox":                     true,
+		"/images/create?fromImage=localhost:5000/busybox&tag=": true,
+		"/images/create?fromImage=busybox&tag=latest":          false,
+		"/images/create?fromImage=localhost:5000/busybox:1":    false,
+		"/images/busybox/push":                                 true,
+		"/images/busybox/push?tag=1":                           false,
+	} {
+		d.allTags = !all
+		if w := ask(s, "POST", path, ""); w.Code != 200 || d.allTags != all {
+			t.Errorf("%s: %d, all tags %v", path, w.Code, d.allTags)
+		}
+	}
+}

@@ -1,0 +1,74 @@
+package integration
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/conex-containers/conex/test/rig"
+)
+
+// An image of two platforms: each verb takes the one that is asked for, or says that it is not here.
+func TestPlatforms(t *testing.T) {
+	e, ref := start(t)
+	r := rig.SharedRegistry(t)
+	r.PushIndex(t, "multi", "1", "arm64", rig.Busybox(t))
+	each(t, e, func(t *testing.T, e *rig.Engine, name string, cli command) {
+		dir, multi := t.TempDir(), ref("multi")+":1"
+		const missing = "does not provide the specified platform (linux/arm64)"
+		cli("pull", "-q", multi).OK()
+		cli("image", "inspect", "--platform", "linux/amd64", multi).OK().Says(`"Architecture": "amd64"`)
+		cli("image", "inspect", "--platform", "linux/arm64", multi).Exits(1).Says(missing)
+		cli("history", "--platform", "linux/arm64", multi).Exits(1).Says(missing)
+		cli("save", "--platform", "linux/arm64", "-o", dir+"/none.tar", multi).Exits(1).Says(missing)
+		cli("pull", "-q", "--platform", "linux/arm64", multi).OK()
+		cli("image", "inspect", "--platform", "linux/arm64", multi).OK().Says(`"Architecture": "arm64"`)
+		cli("history", "--platform", "linux/arm64", multi).OK()
+		cli("save", "-o", dir+"/both.tar", multi).OK()
+		cli("save", "--platform", "linux/amd64", "-o", dir+"/amd64.tar", multi).OK()
+		cli("tag", multi, ref("single"+name)+":1").OK()
+		cli("push", "--platform", "linux/amd64", ref("single"+name)+":1").OK().Says("digest: sha256:")
+		if got := rig.Exec(t, nil, nil, "skopeo", "inspect", "--raw", "--tls-verify=false", "docker://"+ref("single"+name)+":1").OK().Out; strings.Contains(got, "arm64") || !strings.Contains(got, "layers") {
+			t.Errorf("pushed: %s", got)
+		}
+		forget := func() { cli("rmi", "-f", multi).OK() }
+		cli("rmi", ref("single"+name)+":1").OK()
+		forget()
+		cli("load", "-i", dir+"/amd64.tar").OK().Says("Loaded image: " + multi)
+		cli("image", "inspect", "--platform", "linux/arm64", multi).Exits(1).Says(missing)
+		cli("run", "--rm", multi, "echo", "runs").OK().Says("runs")
+		forget()
+		cli("load", "--platform", "linux/arm64", "-i", dir+"/amd64.tar").Exits(1).Says(missing)
+		cli("load", "--platform", "linux/arm64", "-i", dir+"/both.tar").OK()
+		cli("image", "inspect", "--platform", "linux/arm64", multi).OK().Says(`"Architecture": "arm64"`)
+		forget()
+		if out := cli("images", "-q").OK().Out; out != "" {
+			t.Errorf("images left: %s", out)
+		}
+	})
+}
+
+// pull -a and push -a take every tag of a repository.
+func TestAllTags(t *testing.T) {
+	e, ref := start(t)
+	r := rig.SharedRegistry(t)
+	im := rig.Busybox(t)
+	r.Push(t, "many", "first", im)
+	im.AddFile(t, "/second", []byte("2"))
+	r.Push(t, "many", "second", im)
+	each(t, e, func(t *testing.T, e *rig.Engine, name string, cli command) {
+		cli("pull", "-a", ref("many")).OK().Says("first: Pulling from many").Says("second: Pulling from many")
+		cli("run", "--rm", ref("many")+":second", "cat", "/second").OK().Says("2")
+		cli("pull", "-a", ref("many")+":first").Exits(1).Says("tag can't be used with --all-tags")
+		other := ref("again" + name)
+		for _, tag := range []string{"first", "second"} {
+			cli("tag", ref("many")+":"+tag, other+":"+tag).OK()
+		}
+		cli("push", "-a", other).OK().Says("first: digest: sha256:").Says("second: digest: sha256:")
+		cli("rmi", other+":first", other+":second", ref("many")+":first", ref("many")+":second").OK()
+		cli("pull", "-a", "-q", other).OK()
+		if got := strings.Fields(cli("images", "--format", "{{.Tag}}", other).OK().Out); len(got) != 2 {
+			t.Errorf("tags: %v", got)
+		}
+		cli("rmi", other+":first", other+":second").OK()
+	})
+}
