@@ -20,29 +20,29 @@ const (
 
 // Log says where the shim records a container's output. With Driver "" or "none" nothing is recorded.
 type Log struct {
-	Driver   string `json:"driver"`             // json-file | none (others: the manager's own reader on the stream socket)
-	Path     string `json:"path,omitempty"`     // json-file: the newest file; older ones are Path.1, Path.2 ...
-	MaxSize  int64  `json:"maxSize,omitempty"`  // bytes, <= 0: unbounded
-	MaxFiles int    `json:"maxFiles,omitempty"` // >= 1
+	Driver   string // json-file | none (others: the manager's own reader on the stream socket)
+	Path     string // json-file: the newest file; older ones are Path.1, Path.2 ...
+	MaxSize  int64  // bytes, <= 0: unbounded
+	MaxFiles int    // >= 1
 	// Attrs are written into every json-file line as "attrs" (labels, env of log-opts).
-	Attrs map[string]string `json:"attrs,omitempty"`
+	Attrs map[string]string
 }
 
-// Header opens a stream: it is sent as one JSON message on the stream socket with exactly one descriptor, the
+// Header opens a stream: it is sent as one message on the stream socket with exactly one descriptor, the
 // client's connection (a socket), which from then on is the shim's: the client's bytes go to the process's stdin
 // and its output goes to the client without passing the daemon. Without a terminal the output is framed as
 // Docker's multiplexed stream (8 bytes: stream 1 or 2, 0, 0, 0, length big-endian); with one it is raw.
 type Header struct {
-	ExecID     string `json:"execID,omitempty"` // "" for the container's own process
-	Stdin      bool   `json:"stdin,omitempty"`
-	Stdout     bool   `json:"stdout,omitempty"`
-	Stderr     bool   `json:"stderr,omitempty"`
-	CloseStdin bool   `json:"closeStdin,omitempty"` // StdinOnce: close the process's stdin when this client's ends
-	DetachKeys []byte `json:"detachKeys,omitempty"` // the sequence that ends this stream; empty: none
-	Buffered   []byte `json:"buffered,omitempty"`   // client bytes that the HTTP server had already read
+	ExecID     string // "" for the container's own process
+	Stdin      bool
+	Stdout     bool
+	Stderr     bool
+	CloseStdin bool   // StdinOnce: close the process's stdin when this client's ends
+	DetachKeys []byte // the sequence that ends this stream; empty: none
+	Buffered   []byte // client bytes that the HTTP server had already read
 }
 
-// Reply is the shim's one JSON answer to a Header.
+// Reply is the shim's one answer to a Header.
 type Reply struct {
-	Err string `json:"err,omitempty"`
+	Err string
 }

@@ -2,7 +2,6 @@ package task
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -11,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/api/shim"
+	"github.com/conex-containers/conex/api/shim/wire"
 	"github.com/conex-containers/conex/base/errdefs"
 )
 
@@ -48,7 +48,7 @@ func (t *task) attach(ctx context.Context, stream Stream) error {
 		return errdefs.Unavailable("the shim did not take the stream: %w", err)
 	}
 	var reply shim.Reply
-	if err := json.Unmarshal(buf[:n], &reply); err != nil {
+	if err := wire.Unmarshal(buf[:n], &reply); err != nil {
 		return fmt.Errorf("answer of the shim: %w", err)
 	}
 	if reply.Err != "" {
@@ -82,10 +82,7 @@ func (t *task) handOverAll(streams []Stream) (_ *net.UnixConn, err error) {
 
 // handOver sends one Header with its connection (unix(7), SCM_RIGHTS).
 func handOver(conn *net.UnixConn, stream Stream) error {
-	header, err := json.Marshal(stream.Header)
-	if err != nil {
-		return err
-	}
+	header := wire.Marshal(&stream.Header)
 	raw, err := stream.Conn.SyscallConn()
 	if err != nil {
 		return err

@@ -6,12 +6,11 @@ import (
 	"fmt"
 	"syscall"
 
-	taskapi "github.com/containerd/containerd/api/runtime/task/v2"
-	tasktypes "github.com/containerd/containerd/api/types/task"
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/conex-containers/conex/api/shim"
+	"github.com/conex-containers/conex/api/shim/taskapi"
+	"github.com/conex-containers/conex/api/shim/wire"
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/linux/cgroup"
 )
@@ -35,7 +34,7 @@ func (s *Service) ask(ctx context.Context, ns, id, op string, f func(ctx context
 // that has ended is ErrNotFound.
 func (s *Service) Kill(ctx context.Context, ns, id, execID string, sig syscall.Signal, all bool) error {
 	return s.ask(ctx, ns, id, "kill", func(ctx context.Context, t *task) error {
-		_, err := t.rpc.Kill(ctx, &taskapi.KillRequest{ID: id, ExecID: execID, Signal: uint32(sig), All: all})
+		err := t.rpc.Kill(ctx, &taskapi.KillRequest{ID: id, ExecID: execID, Signal: uint32(sig), All: all})
 		return err
 	})
 }
@@ -43,7 +42,7 @@ func (s *Service) Kill(ctx context.Context, ns, id, execID string, sig syscall.S
 // Resize sets the size of a process's terminal, in characters.
 func (s *Service) Resize(ctx context.Context, ns, id, execID string, width, height uint16) error {
 	return s.ask(ctx, ns, id, "resize", func(ctx context.Context, t *task) error {
-		_, err := t.rpc.ResizePty(ctx, &taskapi.ResizePtyRequest{
+		err := t.rpc.ResizePty(ctx, &taskapi.ResizePtyRequest{
 			ID: id, ExecID: execID, Width: uint32(width), Height: uint32(height),
 		})
 		return err
@@ -53,7 +52,7 @@ func (s *Service) Resize(ctx context.Context, ns, id, execID string, width, heig
 // CloseStdin ends a process's stdin; it does nothing when that is a terminal or closed already.
 func (s *Service) CloseStdin(ctx context.Context, ns, id, execID string) error {
 	return s.ask(ctx, ns, id, "close stdin", func(ctx context.Context, t *task) error {
-		_, err := t.rpc.CloseIO(ctx, &taskapi.CloseIORequest{ID: id, ExecID: execID, Stdin: true})
+		err := t.rpc.CloseIO(ctx, &taskapi.CloseIORequest{ID: id, ExecID: execID, Stdin: true})
 		return err
 	})
 }
@@ -62,8 +61,8 @@ func (s *Service) CloseStdin(ctx context.Context, ns, id, execID string) error {
 // the exit is told here. A process that the shim does not know is ErrNotFound.
 func (s *Service) Ended(ctx context.Context, ns, id, execID string) (ended bool, err error) {
 	err = s.ask(ctx, ns, id, "state", func(ctx context.Context, t *task) error {
-		st, err := t.rpc.State(ctx, &taskapi.StateRequest{ID: id, ExecID: execID})
-		ended = err == nil && st.Status == tasktypes.Status_STOPPED
+		st, err := t.rpc.State(ctx, &taskapi.ProcessRequest{ID: id, ExecID: execID})
+		ended = err == nil && st.Status == taskapi.StatusStopped
 		return err
 	})
 	return ended, err
@@ -72,7 +71,7 @@ func (s *Service) Ended(ctx context.Context, ns, id, execID string) (ended bool,
 // Pause freezes all processes of the task.
 func (s *Service) Pause(ctx context.Context, ns, id string) error {
 	return s.ask(ctx, ns, id, "pause", func(ctx context.Context, t *task) error {
-		_, err := t.rpc.Pause(ctx, &taskapi.PauseRequest{ID: id})
+		err := t.rpc.Pause(ctx, &taskapi.ContainerRequest{ID: id})
 		return t.setPaused(true, err)
 	})
 }
@@ -80,7 +79,7 @@ func (s *Service) Pause(ctx context.Context, ns, id string) error {
 // Resume lets them go on.
 func (s *Service) Resume(ctx context.Context, ns, id string) error {
 	return s.ask(ctx, ns, id, "resume", func(ctx context.Context, t *task) error {
-		_, err := t.rpc.Resume(ctx, &taskapi.ResumeRequest{ID: id})
+		err := t.rpc.Resume(ctx, &taskapi.ContainerRequest{ID: id})
 		return t.setPaused(false, err)
 	})
 }
@@ -101,8 +100,8 @@ func (s *Service) Update(ctx context.Context, ns, id string, r *specs.LinuxResou
 		return fmt.Errorf("task %s: update: %w", id, err)
 	}
 	return s.ask(ctx, ns, id, "update", func(ctx context.Context, t *task) error {
-		_, err := t.rpc.Update(ctx, &taskapi.UpdateTaskRequest{
-			ID: id, Resources: &anypb.Any{TypeUrl: shim.TypeResources, Value: resources},
+		err := t.rpc.Update(ctx, &taskapi.UpdateTaskRequest{
+			ID: id, Resources: &wire.Any{TypeURL: shim.TypeResources, Value: resources},
 		})
 		return err
 	})

@@ -2,18 +2,16 @@ package task
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net"
 	"path/filepath"
 
-	taskapi "github.com/containerd/containerd/api/runtime/task/v2"
-	"github.com/containerd/containerd/api/types"
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/conex-containers/conex/api/shim"
+	"github.com/conex-containers/conex/api/shim/taskapi"
+	"github.com/conex-containers/conex/api/shim/wire"
 	"github.com/conex-containers/conex/base/cleanup"
 	"github.com/conex-containers/conex/base/errdefs"
 )
@@ -80,27 +78,24 @@ func (s *Service) Create(ctx context.Context, c Create) (pid int, err error) {
 
 // create sends the Create call and records what the shim says of the container.
 func (t *task) create(ctx context.Context, c Create, rt Runtime) (*process, error) {
-	options, err := json.Marshal(shim.CreateOptions{
+	options := wire.Marshal(&shim.CreateOptions{
 		Root:        t.service.runtimeRoot(t.ns),
 		Runtime:     rt.Path,
 		RuntimeArgs: rt.Args,
-		Log:         c.Log,
-		Streams:     len(c.Streams),
+		Log:         &c.Log,
+		Streams:     uint32(len(c.Streams)),
 	})
-	if err != nil {
-		return nil, err
-	}
 	req := &taskapi.CreateTaskRequest{
 		ID:       c.ID,
 		Bundle:   t.dir,
 		Terminal: c.Terminal,
-		Options:  &anypb.Any{TypeUrl: shim.TypeCreateOptions, Value: options},
+		Options:  &wire.Any{TypeURL: shim.TypeCreateOptions, Value: options},
 	}
 	if c.OpenStdin {
 		req.Stdin = shim.StdinOpen
 	}
 	for _, m := range c.Rootfs {
-		req.Rootfs = append(req.Rootfs, &types.Mount{Type: m.Type, Source: m.Source, Options: m.Options})
+		req.Rootfs = append(req.Rootfs, &taskapi.Mount{Type: m.Type, Source: m.Source, Options: m.Options})
 	}
 	p := newProcess(t, "", c.Terminal)
 	return p, call(ctx, slowCall, func(ctx context.Context) error {
@@ -108,9 +103,8 @@ func (t *task) create(ctx context.Context, c Create, rt Runtime) (*process, erro
 		if err != nil {
 			return err
 		}
-		extra, err := shim.GetExtra(resp)
-		p.pid, t.cgroup = int(resp.Pid), extra.Cgroup
-		return err
+		p.pid, t.cgroup = int(resp.Pid), resp.Extra.OrNone().Cgroup
+		return nil
 	})
 }
 
@@ -156,7 +150,7 @@ func (t *task) start(ctx context.Context, p *process) error {
 		return err
 	}
 	err := call(context.WithoutCancel(ctx), slowCall, func(ctx context.Context) error {
-		resp, err := t.rpc.Start(ctx, &taskapi.StartRequest{ID: t.id, ExecID: p.execID})
+		resp, err := t.rpc.Start(ctx, &taskapi.ProcessRequest{ID: t.id, ExecID: p.execID})
 		if err == nil && p.execID != "" {
 			p.pid = int(resp.Pid)
 		}

@@ -10,9 +10,8 @@ import (
 	"syscall"
 	"time"
 
-	taskapi "github.com/containerd/containerd/api/runtime/task/v2"
-
 	"github.com/conex-containers/conex/api/shim"
+	"github.com/conex-containers/conex/api/shim/taskapi"
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/base/logging"
 )
@@ -56,7 +55,7 @@ func (t *task) deleteShim(ctx context.Context) error {
 	err = t.killAndWait(ctx, p)
 	if err == nil {
 		err = call(ctx, slowCall, func(ctx context.Context) error {
-			_, err := t.rpc.Delete(ctx, &taskapi.DeleteRequest{ID: t.id})
+			_, err := t.rpc.Delete(ctx, &taskapi.ProcessRequest{ID: t.id})
 			return err
 		})
 		if errdefs.IsNotFound(err) {
@@ -76,7 +75,7 @@ func (t *task) deleteShim(ctx context.Context) error {
 	}
 	// With Now the shim exits without an answer: the closed connection is the answer.
 	err = call(ctx, quickCall, func(ctx context.Context) error {
-		_, err := t.rpc.Shutdown(ctx, &taskapi.ShutdownRequest{ID: t.id, Now: true})
+		err := t.rpc.Shutdown(ctx, &taskapi.ShutdownRequest{ID: t.id, Now: true})
 		return err
 	})
 	if err != nil && !errdefs.Is(err, errdefs.ErrUnavailable) {
@@ -94,7 +93,7 @@ func (t *task) killAndWait(ctx context.Context, p *process) error {
 	default:
 	}
 	err := call(ctx, quickCall, func(ctx context.Context) error {
-		_, err := t.rpc.Kill(ctx, &taskapi.KillRequest{ID: t.id, Signal: uint32(syscall.SIGKILL), All: true})
+		err := t.rpc.Kill(ctx, &taskapi.KillRequest{ID: t.id, Signal: uint32(syscall.SIGKILL), All: true})
 		return err
 	})
 	if err != nil && !errdefs.IsNotFound(err) {

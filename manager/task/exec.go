@@ -5,10 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 
-	taskapi "github.com/containerd/containerd/api/runtime/task/v2"
-	"google.golang.org/protobuf/types/known/anypb"
-
 	"github.com/conex-containers/conex/api/shim"
+	"github.com/conex-containers/conex/api/shim/taskapi"
+	"github.com/conex-containers/conex/api/shim/wire"
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/base/ids"
 	"github.com/conex-containers/conex/base/logging"
@@ -51,13 +50,13 @@ func (t *task) newExec(ctx context.Context, e Exec) (*process, error) {
 		ID:       t.id,
 		ExecID:   e.ID,
 		Terminal: e.Process.Terminal,
-		Spec:     &anypb.Any{TypeUrl: shim.TypeProcess, Value: process},
+		Spec:     &wire.Any{TypeURL: shim.TypeProcess, Value: process},
 	}
 	if e.OpenStdin {
 		req.Stdin = shim.StdinOpen
 	}
 	err = call(ctx, quickCall, func(ctx context.Context) error {
-		_, err := t.rpc.Exec(ctx, req)
+		err := t.rpc.Exec(ctx, req)
 		return err
 	})
 	return newProcess(t, e.ID, e.Process.Terminal), err
@@ -82,7 +81,7 @@ func (t *task) runExec(ctx context.Context, p *process, e Exec) error {
 // undoExec removes the shim's record of a process that did not start.
 func (t *task) undoExec(ctx context.Context, p *process) {
 	err := call(context.WithoutCancel(ctx), quickCall, func(ctx context.Context) error {
-		_, err := t.rpc.Delete(ctx, &taskapi.DeleteRequest{ID: t.id, ExecID: p.execID})
+		_, err := t.rpc.Delete(ctx, &taskapi.ProcessRequest{ID: t.id, ExecID: p.execID})
 		return err
 	})
 	if err != nil && !errdefs.IsNotFound(err) {
@@ -110,7 +109,7 @@ func (s *Service) DeleteExec(ctx context.Context, ns, id, execID string) error {
 	}
 	if !t.isLost() {
 		err = call(ctx, quickCall, func(ctx context.Context) error {
-			_, err := t.rpc.Delete(ctx, &taskapi.DeleteRequest{ID: id, ExecID: execID})
+			_, err := t.rpc.Delete(ctx, &taskapi.ProcessRequest{ID: id, ExecID: execID})
 			return err
 		})
 		if err != nil && !errdefs.IsNotFound(err) {

@@ -2,16 +2,13 @@ package task
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"syscall"
 
-	"github.com/containerd/ttrpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	"github.com/conex-containers/conex/api/shim"
+	"github.com/conex-containers/conex/api/shim/ttrpc"
+	"github.com/conex-containers/conex/api/shim/wire"
 	"github.com/conex-containers/conex/base/errdefs"
 )
 
@@ -32,18 +29,18 @@ func (e *remote) Unwrap() []error {
 }
 
 // classes are the errdefs classes of the codes of shims that send no api/shim Error.
-var classes = map[codes.Code]errdefs.Class{
-	codes.InvalidArgument:    errdefs.ErrInvalidArgument,
-	codes.NotFound:           errdefs.ErrNotFound,
-	codes.AlreadyExists:      errdefs.ErrAlreadyExists,
-	codes.Aborted:            errdefs.ErrConflict,
-	codes.FailedPrecondition: errdefs.ErrFailedPrecondition,
-	codes.PermissionDenied:   errdefs.ErrPermissionDenied,
-	codes.ResourceExhausted:  errdefs.ErrResourceExhausted,
-	codes.Unimplemented:      errdefs.ErrNotImplemented,
-	codes.Unavailable:        errdefs.ErrUnavailable,
-	codes.Unauthenticated:    errdefs.ErrUnauthenticated,
-	codes.Canceled:           errdefs.ErrCancelled,
+var classes = map[ttrpc.Code]errdefs.Class{
+	ttrpc.InvalidArgument:    errdefs.ErrInvalidArgument,
+	ttrpc.NotFound:           errdefs.ErrNotFound,
+	ttrpc.AlreadyExists:      errdefs.ErrAlreadyExists,
+	ttrpc.Aborted:            errdefs.ErrConflict,
+	ttrpc.FailedPrecondition: errdefs.ErrFailedPrecondition,
+	ttrpc.PermissionDenied:   errdefs.ErrPermissionDenied,
+	ttrpc.ResourceExhausted:  errdefs.ErrResourceExhausted,
+	ttrpc.Unimplemented:      errdefs.ErrNotImplemented,
+	ttrpc.Unavailable:        errdefs.ErrUnavailable,
+	ttrpc.Unauthenticated:    errdefs.ErrUnauthenticated,
+	ttrpc.Canceled:           errdefs.ErrCancelled,
 }
 
 // fault turns an error of a call to the shim into one of this process.
@@ -60,14 +57,14 @@ func fault(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return errdefs.With(errdefs.ErrCancelled, err)
 	}
-	st, ok := status.FromError(err)
-	if !ok {
+	var st *ttrpc.Status
+	if !errors.As(err, &st) {
 		return fmt.Errorf("call the shim: %w", err)
 	}
-	e := &remote{text: st.Message(), class: classes[st.Code()]}
-	for _, d := range st.Proto().GetDetails() {
+	e := &remote{text: st.Message, class: classes[st.Code]}
+	for _, d := range st.Details {
 		var word shim.Error
-		if d.GetTypeUrl() == shim.TypeError && json.Unmarshal(d.GetValue(), &word) == nil {
+		if d.Type() == shim.TypeError && wire.Unmarshal(d.Value, &word) == nil {
 			e.class, e.errno = errdefs.Class(word.Class), syscall.Errno(word.Errno)
 		}
 	}
@@ -79,6 +76,6 @@ func fault(err error) error {
 
 // answered reports whether err came from the shim itself, as opposed to a broken connection or a passed deadline.
 func answered(err error) bool {
-	_, ok := status.FromError(err)
-	return ok && !errors.Is(err, ttrpc.ErrClosed)
+	var st *ttrpc.Status
+	return errors.As(err, &st)
 }

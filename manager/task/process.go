@@ -5,9 +5,7 @@ import (
 	"sync"
 	"time"
 
-	taskapi "github.com/containerd/containerd/api/runtime/task/v2"
-
-	"github.com/conex-containers/conex/api/shim"
+	"github.com/conex-containers/conex/api/shim/taskapi"
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/base/logging"
 )
@@ -39,7 +37,7 @@ func newProcess(t *task, execID string, terminal bool) *process {
 func (p *process) monitor() {
 	t := p.task
 	ctx := t.service.context(context.Background(), t.key)
-	resp, err := t.rpc.Wait(ctx, &taskapi.WaitRequest{ID: t.id, ExecID: p.execID})
+	resp, err := t.rpc.Wait(ctx, &taskapi.ProcessRequest{ID: t.id, ExecID: p.execID})
 	if err != nil {
 		if t.isReleased() {
 			return
@@ -53,15 +51,11 @@ func (p *process) monitor() {
 		p.ended(Exit{Code: lostCode, At: time.Now(), Lost: true})
 		return
 	}
-	extra, err := shim.GetExtra(resp)
-	if err != nil {
-		logging.From(ctx).Error("read an exit", "op", "wait", "exec", p.execID, "err", err)
-	}
 	at := time.Now()
 	if resp.ExitedAt != nil {
-		at = resp.ExitedAt.AsTime()
+		at = resp.ExitedAt.Time()
 	}
-	p.ended(Exit{Code: int(resp.ExitStatus), At: at, OOMKilled: extra.OOMKilled})
+	p.ended(Exit{Code: int(resp.ExitStatus), At: at, OOMKilled: resp.Extra.OrNone().OOMKilled})
 }
 
 // beginStart claims the one start that a process has.

@@ -11,12 +11,11 @@ import (
 	"syscall"
 	"time"
 
-	taskapi "github.com/containerd/containerd/api/runtime/task/v2"
-	tasktypes "github.com/containerd/containerd/api/types/task"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/api/shim"
+	"github.com/conex-containers/conex/api/shim/taskapi"
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/base/ids"
 	"github.com/conex-containers/conex/base/logging"
@@ -151,21 +150,19 @@ func (s *Service) adopt(ctx context.Context, k key) (_ *Recovered, err error) {
 
 // identify asks the shim who it is and takes a pidfd of it. The second call proves that the process behind the
 // number was still the one on the other end when the pidfd was made.
-func (t *task) identify(ctx context.Context) (extra shim.Extra, err error) {
-	resp, err := t.rpc.Connect(ctx, &taskapi.ConnectRequest{ID: t.id})
+func (t *task) identify(ctx context.Context) (extra taskapi.Extra, err error) {
+	resp, err := t.rpc.Connect(ctx, &taskapi.ContainerRequest{ID: t.id})
 	if err != nil {
 		return extra, fault(err)
 	}
-	if extra, err = shim.GetExtra(resp); err != nil {
-		return extra, err
-	}
+	extra = resp.Extra.OrNone()
 	if !extra.HasTask {
 		return extra, errdefs.NotFound("the shim has no container")
 	}
 	if t.shim, err = newShimProcess(int(resp.ShimPid), -1); err != nil {
 		return extra, err
 	}
-	if _, err := t.rpc.Connect(ctx, &taskapi.ConnectRequest{ID: t.id}); err != nil {
+	if _, err := t.rpc.Connect(ctx, &taskapi.ContainerRequest{ID: t.id}); err != nil {
 		return extra, fault(err)
 	}
 	return extra, nil
@@ -173,24 +170,21 @@ func (t *task) identify(ctx context.Context) (extra shim.Extra, err error) {
 
 // recoverProcess reads one process from the shim.
 func (t *task) recoverProcess(ctx context.Context, execID string) (*process, error) {
-	st, err := t.rpc.State(ctx, &taskapi.StateRequest{ID: t.id, ExecID: execID})
+	st, err := t.rpc.State(ctx, &taskapi.ProcessRequest{ID: t.id, ExecID: execID})
 	if err != nil {
 		return nil, fault(err)
 	}
-	extra, err := shim.GetExtra(st)
-	if err != nil {
-		return nil, err
-	}
+	extra := st.Extra.OrNone()
 	p := newProcess(t, execID, st.Terminal)
 	p.pid, p.started = int(st.Pid), extra.Started
 	switch st.Status {
-	case tasktypes.Status_STOPPED:
+	case taskapi.StatusStopped:
 		p.exit = &Exit{
 			Namespace: t.ns, ID: t.id, ExecID: execID, Pid: p.pid,
-			Code: int(st.ExitStatus), At: st.ExitedAt.AsTime(), OOMKilled: extra.OOMKilled,
+			Code: int(st.ExitStatus), At: st.ExitedAt.Time(), OOMKilled: extra.OOMKilled,
 		}
 		close(p.done)
-	case tasktypes.Status_PAUSED, tasktypes.Status_PAUSING:
+	case taskapi.StatusPaused, taskapi.StatusPausing:
 		t.paused = true
 	}
 	return p, nil

@@ -6,10 +6,9 @@ import (
 	"sync"
 	"time"
 
-	taskapi "github.com/containerd/containerd/api/runtime/task/v2"
-	"github.com/containerd/ttrpc"
-
 	"github.com/conex-containers/conex/api/shim"
+	"github.com/conex-containers/conex/api/shim/taskapi"
+	"github.com/conex-containers/conex/api/shim/ttrpc"
 	"github.com/conex-containers/conex/base/errdefs"
 )
 
@@ -33,7 +32,7 @@ type task struct {
 	// Set by Create or Recover before the task is ready, constant afterwards.
 	shim   *shimProcess
 	client *ttrpc.Client
-	rpc    taskapi.TTRPCTaskService
+	rpc    *taskapi.Client
 	cgroup map[string]string
 
 	deletion sync.Mutex // serialises Delete
@@ -60,7 +59,7 @@ func (t *task) connect() error {
 		return fmt.Errorf("connect to the shim: %w", err)
 	}
 	t.client = ttrpc.NewClient(conn)
-	t.rpc = taskapi.NewTTRPCTaskClient(t.client)
+	t.rpc = taskapi.NewClient(t.client)
 	return nil
 }
 

@@ -37,7 +37,10 @@ type Recorder struct {
 
 // OpenRecorder opens the log that l describes; nil when it describes none. warn is told of writes that fail: the
 // container goes on without its log.
-func OpenRecorder(l shim.Log, warn func(error)) (*Recorder, error) {
+func OpenRecorder(l *shim.Log, warn func(error)) (*Recorder, error) {
+	if l == nil {
+		return nil, nil
+	}
 	switch l.Driver {
 	case "", "none":
 		return nil, nil

@@ -31,7 +31,7 @@ func readEntries(t *testing.T, path string) []entry {
 
 func TestLongLinesAreCutAsDockerCutsThem(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
-	r, err := OpenRecorder(shim.Log{Driver: "json-file", Path: path, Attrs: map[string]string{"a": "b"}}, nil)
+	r, err := OpenRecorder(&shim.Log{Driver: "json-file", Path: path, Attrs: map[string]string{"a": "b"}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestLongLinesAreCutAsDockerCutsThem(t *testing.T) {
 func TestRotation(t *testing.T) {
 	for files, wantFiles := range map[int]int{1: 1, 3: 3} {
 		path := filepath.Join(t.TempDir(), "log")
-		r, err := OpenRecorder(shim.Log{Driver: "json-file", Path: path, MaxSize: 1000, MaxFiles: files}, func(err error) { t.Error(err) })
+		r, err := OpenRecorder(&shim.Log{Driver: "json-file", Path: path, MaxSize: 1000, MaxFiles: files}, func(err error) { t.Error(err) })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -103,7 +103,7 @@ func TestRotation(t *testing.T) {
 
 func TestFullDiskLeavesWholeLines(t *testing.T) {
 	warned := 0
-	r, err := OpenRecorder(shim.Log{Driver: "json-file", Path: "/dev/full"}, func(error) { warned++ })
+	r, err := OpenRecorder(&shim.Log{Driver: "json-file", Path: "/dev/full"}, func(error) { warned++ })
 	if err != nil {
 		t.Skip(err)
 	}
@@ -116,7 +116,7 @@ func TestFullDiskLeavesWholeLines(t *testing.T) {
 }
 
 func TestUnknownDriverIsRefused(t *testing.T) {
-	if _, err := OpenRecorder(shim.Log{Driver: "syslog"}, nil); err == nil {
+	if _, err := OpenRecorder(&shim.Log{Driver: "syslog"}, nil); err == nil {
 		t.Error("no error")
 	}
 }

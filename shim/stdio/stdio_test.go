@@ -77,7 +77,7 @@ func dupChild(t *testing.T, s *IO) [3]*os.File {
 
 func TestOutputReachesLogAndClientsInOrder(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
-	r, err := OpenRecorder(shim.Log{Driver: "json-file", Path: path}, nil)
+	r, err := OpenRecorder(&shim.Log{Driver: "json-file", Path: path}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,44 +5,42 @@ import (
 	"encoding/json"
 	"syscall"
 
-	taskapi "github.com/containerd/containerd/api/runtime/task/v2"
-	tasktypes "github.com/containerd/containerd/api/types/task"
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/conex-containers/conex/api/shim"
+	"github.com/conex-containers/conex/api/shim/taskapi"
+	"github.com/conex-containers/conex/api/shim/wire"
 	"github.com/conex-containers/conex/base/errdefs"
 )
 
 // Kill signals the container's process, an exec, or everything in the container.
-func (s *service) Kill(ctx context.Context, r *taskapi.KillRequest) (*emptypb.Empty, error) {
+func (s *service) Kill(ctx context.Context, r *taskapi.KillRequest) (*wire.Empty, error) {
 	c, p, err := s.lookup(r.ID, r.ExecID)
 	if err != nil {
 		return nil, err
 	}
 	sig := syscall.Signal(r.Signal)
 	if r.ExecID != "" {
-		return &emptypb.Empty{}, p.signal(sig)
+		return &wire.Empty{}, p.signal(sig)
 	}
 	if _, _, exit := p.look(); exit != nil && !r.All {
 		return nil, errdefs.NotFound("container %s has ended", r.ID)
 	}
 	defer s.reaper.Hold()()
-	return &emptypb.Empty{}, c.Kill(ctx, sig, r.All)
+	return &wire.Empty{}, c.Kill(ctx, sig, r.All)
 }
 
 // ResizePty sets the size of a process's terminal.
-func (s *service) ResizePty(_ context.Context, r *taskapi.ResizePtyRequest) (*emptypb.Empty, error) {
+func (s *service) ResizePty(_ context.Context, r *taskapi.ResizePtyRequest) (*wire.Empty, error) {
 	_, p, err := s.lookup(r.ID, r.ExecID)
 	if err != nil {
 		return nil, err
 	}
-	return &emptypb.Empty{}, p.io.Resize(uint16(r.Width), uint16(r.Height))
+	return &wire.Empty{}, p.io.Resize(uint16(r.Width), uint16(r.Height))
 }
 
 // CloseIO ends a process's stdin.
-func (s *service) CloseIO(_ context.Context, r *taskapi.CloseIORequest) (*emptypb.Empty, error) {
+func (s *service) CloseIO(_ context.Context, r *taskapi.CloseIORequest) (*wire.Empty, error) {
 	_, p, err := s.lookup(r.ID, r.ExecID)
 	if err != nil {
 		return nil, err
@@ -50,20 +48,20 @@ func (s *service) CloseIO(_ context.Context, r *taskapi.CloseIORequest) (*emptyp
 	if r.Stdin {
 		p.io.CloseStdin()
 	}
-	return &emptypb.Empty{}, nil
+	return &wire.Empty{}, nil
 }
 
 // Pause freezes the container.
-func (s *service) Pause(ctx context.Context, r *taskapi.PauseRequest) (*emptypb.Empty, error) {
+func (s *service) Pause(ctx context.Context, r *taskapi.ContainerRequest) (*wire.Empty, error) {
 	return s.freeze(ctx, r.ID, true)
 }
 
 // Resume lets it go on.
-func (s *service) Resume(ctx context.Context, r *taskapi.ResumeRequest) (*emptypb.Empty, error) {
+func (s *service) Resume(ctx context.Context, r *taskapi.ContainerRequest) (*wire.Empty, error) {
 	return s.freeze(ctx, r.ID, false)
 }
 
-func (s *service) freeze(ctx context.Context, id string, frozen bool) (*emptypb.Empty, error) {
+func (s *service) freeze(ctx context.Context, id string, frozen bool) (*wire.Empty, error) {
 	c, p, err := s.lookup(id, "")
 	if err != nil {
 		return nil, err
@@ -80,28 +78,28 @@ func (s *service) freeze(ctx context.Context, id string, frozen bool) (*emptypb.
 	c.mu.Lock()
 	c.paused = frozen
 	c.mu.Unlock()
-	return &emptypb.Empty{}, nil
+	return &wire.Empty{}, nil
 }
 
 // Update changes the limits that the request names.
-func (s *service) Update(ctx context.Context, r *taskapi.UpdateTaskRequest) (*emptypb.Empty, error) {
+func (s *service) Update(ctx context.Context, r *taskapi.UpdateTaskRequest) (*wire.Empty, error) {
 	c, err := s.find(r.ID)
 	if err != nil {
 		return nil, err
 	}
-	if r.Resources.GetTypeUrl() != shim.TypeResources {
-		return nil, errdefs.InvalidArgument("resources of type %q are not known", r.Resources.GetTypeUrl())
+	if r.Resources.Type() != shim.TypeResources {
+		return nil, errdefs.InvalidArgument("resources of type %q are not known", r.Resources.Type())
 	}
 	var resources specs.LinuxResources
-	if err := json.Unmarshal(r.Resources.Value, &resources); err != nil {
+	if err := json.Unmarshal(r.Resources.Content(), &resources); err != nil {
 		return nil, errdefs.InvalidArgument("resources: %w", err)
 	}
 	defer s.reaper.Hold()()
-	return &emptypb.Empty{}, c.Update(ctx, &resources)
+	return &wire.Empty{}, c.Update(ctx, &resources)
 }
 
 // Pids lists the container's processes in the host's numbering.
-func (s *service) Pids(_ context.Context, r *taskapi.PidsRequest) (*taskapi.PidsResponse, error) {
+func (s *service) Pids(_ context.Context, r *taskapi.ContainerRequest) (*taskapi.PidsResponse, error) {
 	c, err := s.find(r.ID)
 	if err != nil {
 		return nil, err
@@ -116,13 +114,13 @@ func (s *service) Pids(_ context.Context, r *taskapi.PidsRequest) (*taskapi.Pids
 		return nil, err
 	}
 	for _, pid := range pids {
-		resp.Processes = append(resp.Processes, &tasktypes.ProcessInfo{Pid: uint32(pid)})
+		resp.Processes = append(resp.Processes, &taskapi.ProcessInfo{Pid: uint32(pid)})
 	}
 	return resp, nil
 }
 
 // Stats reads the counters of the container's cgroup, as JSON of linux/cgroup's Stats.
-func (s *service) Stats(_ context.Context, r *taskapi.StatsRequest) (*taskapi.StatsResponse, error) {
+func (s *service) Stats(_ context.Context, r *taskapi.ContainerRequest) (*taskapi.StatsResponse, error) {
 	c, err := s.find(r.ID)
 	if err != nil {
 		return nil, err
@@ -139,10 +137,10 @@ func (s *service) Stats(_ context.Context, r *taskapi.StatsRequest) (*taskapi.St
 	if err != nil {
 		return nil, err
 	}
-	return &taskapi.StatsResponse{Stats: &anypb.Any{TypeUrl: shim.TypeMetrics, Value: data}}, nil
+	return &taskapi.StatsResponse{Stats: &wire.Any{TypeURL: shim.TypeMetrics, Value: data}}, nil
 }
 
 // Checkpoint needs a CRIU, which the shim does not drive.
-func (s *service) Checkpoint(_ context.Context, r *taskapi.CheckpointTaskRequest) (*emptypb.Empty, error) {
+func (s *service) Checkpoint(_ context.Context, r *taskapi.CheckpointTaskRequest) (*wire.Empty, error) {
 	return nil, errdefs.NotImplemented("container %s: checkpoint", r.ID)
 }

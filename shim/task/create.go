@@ -2,16 +2,15 @@ package task
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 
-	taskapi "github.com/containerd/containerd/api/runtime/task/v2"
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/conex-containers/conex/api/shim"
+	"github.com/conex-containers/conex/api/shim/taskapi"
+	"github.com/conex-containers/conex/api/shim/wire"
 	"github.com/conex-containers/conex/base/cleanup"
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/linux/mount"
@@ -29,10 +28,10 @@ func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 	var c *container
 	defer func() { s.endCreate(c) }()
 	var options shim.CreateOptions
-	if r.Options.GetTypeUrl() != shim.TypeCreateOptions {
-		return nil, errdefs.InvalidArgument("create options of type %q are not known", r.Options.GetTypeUrl())
+	if r.Options.Type() != shim.TypeCreateOptions {
+		return nil, errdefs.InvalidArgument("create options of type %q are not known", r.Options.Type())
 	}
-	if err := json.Unmarshal(r.Options.Value, &options); err != nil {
+	if err := wire.Unmarshal(r.Options.Content(), &options); err != nil {
 		return nil, errdefs.InvalidArgument("create options: %w", err)
 	}
 	spec, err := s.spec(r.Bundle)
@@ -44,8 +43,7 @@ func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 		return nil, err
 	}
 	c = made
-	resp := &taskapi.CreateTaskResponse{Pid: uint32(c.Pid())}
-	return resp, shim.PutExtra(resp, shim.Extra{Cgroup: c.cgroupPaths()})
+	return &taskapi.CreateTaskResponse{Pid: uint32(c.Pid()), Extra: &taskapi.Extra{Cgroup: c.cgroupPaths()}}, nil
 }
 
 func (s *service) beginCreate(r *taskapi.CreateTaskRequest) error {
@@ -157,7 +155,7 @@ func (s *service) make(ctx context.Context, r *taskapi.CreateTaskRequest, o shim
 	undo.Release()
 	io.Start() // before anybody can hear of the end, which waits for what Start has begun
 	s.reaper.Watch(p.pid, func(e reaper.Exit) { s.finish(c, p, e) })
-	s.takeParked(ctx, io, o.Streams)
+	s.takeParked(ctx, io, int(o.Streams))
 	return c, nil
 }
 
@@ -203,7 +201,7 @@ func hasNamespace(spec *specs.Spec, kind specs.LinuxNamespaceType) bool {
 }
 
 // Start runs the container's process, or an exec.
-func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.StartResponse, error) {
+func (s *service) Start(ctx context.Context, r *taskapi.ProcessRequest) (*taskapi.StartResponse, error) {
 	c, p, err := s.lookup(r.ID, r.ExecID)
 	if err != nil {
 		return nil, err
@@ -231,7 +229,7 @@ func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.
 }
 
 // Delete removes an exec that has ended, or the container.
-func (s *service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskapi.DeleteResponse, error) {
+func (s *service) Delete(ctx context.Context, r *taskapi.ProcessRequest) (*taskapi.DeleteResponse, error) {
 	c, p, err := s.lookup(r.ID, r.ExecID)
 	if err != nil {
 		return nil, err
@@ -263,7 +261,7 @@ func (s *service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskap
 	}
 	resp := &taskapi.DeleteResponse{Pid: uint32(pid)}
 	if exit != nil {
-		resp.ExitStatus, resp.ExitedAt = uint32(exit.Code), timestamppb.New(exit.At)
+		resp.ExitStatus, resp.ExitedAt = uint32(exit.Code), wire.At(exit.At)
 	}
 	return resp, nil
 }

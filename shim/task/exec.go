@@ -3,10 +3,9 @@ package task
 import (
 	"context"
 
-	taskapi "github.com/containerd/containerd/api/runtime/task/v2"
-	"google.golang.org/protobuf/types/known/emptypb"
-
 	"github.com/conex-containers/conex/api/shim"
+	"github.com/conex-containers/conex/api/shim/taskapi"
+	"github.com/conex-containers/conex/api/shim/wire"
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/runtime/spec"
 	"github.com/conex-containers/conex/shim/backend"
@@ -15,7 +14,7 @@ import (
 )
 
 // Exec prepares one more process; clients can attach to it, Start runs it.
-func (s *service) Exec(_ context.Context, r *taskapi.ExecProcessRequest) (*emptypb.Empty, error) {
+func (s *service) Exec(_ context.Context, r *taskapi.ExecProcessRequest) (*wire.Empty, error) {
 	c, first, err := s.lookup(r.ID, "")
 	if err != nil {
 		return nil, err
@@ -26,10 +25,10 @@ func (s *service) Exec(_ context.Context, r *taskapi.ExecProcessRequest) (*empty
 	if r.ExecID == "" {
 		return nil, errdefs.InvalidArgument("container %s: exec without an id", r.ID)
 	}
-	if r.Spec.GetTypeUrl() != shim.TypeProcess {
-		return nil, errdefs.InvalidArgument("exec %s: process of type %q is not known", r.ExecID, r.Spec.GetTypeUrl())
+	if r.Spec.Type() != shim.TypeProcess {
+		return nil, errdefs.InvalidArgument("exec %s: process of type %q is not known", r.ExecID, r.Spec.Type())
 	}
-	described, err := spec.DecodeProcess(r.Spec.Value)
+	described, err := spec.DecodeProcess(r.Spec.Content())
 	if err != nil {
 		return nil, errdefs.InvalidArgument("exec %s: process: %w", r.ExecID, err)
 	}
@@ -46,7 +45,7 @@ func (s *service) Exec(_ context.Context, r *taskapi.ExecProcessRequest) (*empty
 	p := newProcess(r.ExecID, r.Terminal, io)
 	p.spec = described
 	c.procs[r.ExecID] = p
-	return &emptypb.Empty{}, nil
+	return &wire.Empty{}, nil
 }
 
 // startExec runs an exec. The container's state and the reaper are held.

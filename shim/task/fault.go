@@ -2,31 +2,28 @@ package task
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"syscall"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/anypb"
-
 	"github.com/conex-containers/conex/api/shim"
+	"github.com/conex-containers/conex/api/shim/ttrpc"
+	"github.com/conex-containers/conex/api/shim/wire"
 	"github.com/conex-containers/conex/base/errdefs"
 )
 
 // wireCodes are the codes that containerd's own clients know the classes by.
-var wireCodes = map[errdefs.Class]codes.Code{
-	errdefs.ErrInvalidArgument:    codes.InvalidArgument,
-	errdefs.ErrUnauthenticated:    codes.Unauthenticated,
-	errdefs.ErrPermissionDenied:   codes.PermissionDenied,
-	errdefs.ErrNotFound:           codes.NotFound,
-	errdefs.ErrConflict:           codes.Aborted,
-	errdefs.ErrAlreadyExists:      codes.AlreadyExists,
-	errdefs.ErrFailedPrecondition: codes.FailedPrecondition,
-	errdefs.ErrResourceExhausted:  codes.ResourceExhausted,
-	errdefs.ErrCancelled:          codes.Canceled,
-	errdefs.ErrNotImplemented:     codes.Unimplemented,
-	errdefs.ErrUnavailable:        codes.Unavailable,
+var wireCodes = map[errdefs.Class]ttrpc.Code{
+	errdefs.ErrInvalidArgument:    ttrpc.InvalidArgument,
+	errdefs.ErrUnauthenticated:    ttrpc.Unauthenticated,
+	errdefs.ErrPermissionDenied:   ttrpc.PermissionDenied,
+	errdefs.ErrNotFound:           ttrpc.NotFound,
+	errdefs.ErrConflict:           ttrpc.Aborted,
+	errdefs.ErrAlreadyExists:      ttrpc.AlreadyExists,
+	errdefs.ErrFailedPrecondition: ttrpc.FailedPrecondition,
+	errdefs.ErrResourceExhausted:  ttrpc.ResourceExhausted,
+	errdefs.ErrCancelled:          ttrpc.Canceled,
+	errdefs.ErrNotImplemented:     ttrpc.Unimplemented,
+	errdefs.ErrUnavailable:        ttrpc.Unavailable,
 }
 
 // onWire turns an error into a ttrpc status: its text, its code, and an api/shim Error with the rest.
@@ -34,18 +31,17 @@ func onWire(err error) error {
 	word := shim.Error{Class: string(errdefs.Of(err))}
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
-		word.Errno = int(errno)
+		word.Errno = uint32(errno)
 	}
 	code, ok := wireCodes[errdefs.Class(word.Class)]
 	if !ok {
-		code = codes.Unknown
+		code = ttrpc.Unknown
 	}
 	if errors.Is(err, context.Canceled) {
-		code = codes.Canceled
+		code = ttrpc.Canceled
 	}
-	st := status.New(code, err.Error()).Proto()
-	if data, marshalErr := json.Marshal(word); marshalErr == nil {
-		st.Details = append(st.Details, &anypb.Any{TypeUrl: shim.TypeError, Value: data})
+	return &ttrpc.Status{
+		Code: code, Message: err.Error(),
+		Details: []*wire.Any{{TypeURL: shim.TypeError, Value: wire.Marshal(&word)}},
 	}
-	return status.ErrorProto(st)
 }

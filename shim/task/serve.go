@@ -9,18 +9,17 @@ import (
 	"os"
 	"runtime/debug"
 
-	"github.com/containerd/ttrpc"
 	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/api/shim"
+	"github.com/conex-containers/conex/api/shim/taskapi"
+	"github.com/conex-containers/conex/api/shim/ttrpc"
+	"github.com/conex-containers/conex/api/shim/wire"
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/base/ids"
 	"github.com/conex-containers/conex/base/logging"
 	"github.com/conex-containers/conex/shim/reaper"
 )
-
-// The service's names: containerd's task API has the same messages in both versions.
-var serviceNames = []string{"containerd.task.v2.Task", "containerd.task.v3.Task"}
 
 // Serve is the shim: it serves the sockets that it inherited until Shutdown ends the process. It returns only with
 // an error. What it logs goes to stderr, which the manager has made the bundle's shim.log.
@@ -49,14 +48,8 @@ func Serve(cfg Config) error {
 		return err
 	}
 	go s.reaper.Run()
-	server, err := ttrpc.NewServer()
-	if err != nil {
-		return err
-	}
 	methods := s.methods()
-	for _, name := range serviceNames {
-		server.RegisterService(name, &ttrpc.ServiceDesc{Methods: methods})
-	}
+	server := ttrpc.NewServer(map[string]ttrpc.Methods{taskapi.ServiceV2: methods, taskapi.ServiceV3: methods})
 	failed := make(chan error, 2)
 	go func() { failed <- s.serveStreams(streams) }()
 	go func() { failed <- server.Serve(logging.Into(context.Background(), s.log), tasks) }()
@@ -82,8 +75,8 @@ func inherited[L net.Listener](fd int, name string) (l L, err error) {
 }
 
 // methods is the table of the task service.
-func (s *service) methods() map[string]ttrpc.Method {
-	return map[string]ttrpc.Method{
+func (s *service) methods() ttrpc.Methods {
+	return ttrpc.Methods{
 		"State":      unary(s, "State", s.State),
 		"Create":     unary(s, "Create", s.Create),
 		"Start":      unary(s, "Start", s.Start),
@@ -105,19 +98,15 @@ func (s *service) methods() map[string]ttrpc.Method {
 }
 
 // unary wraps a handler for ttrpc: errors get their class on the wire, and a panic becomes an error.
-func unary[Q, A any](s *service, name string, handle func(context.Context, *Q) (*A, error)) ttrpc.Method {
-	return func(ctx context.Context, unmarshal func(any) error) (_ any, err error) {
+func unary[T any, Q wire.PointerTo[T], A wire.Message](s *service, name string, handle func(context.Context, Q) (A, error)) ttrpc.Method {
+	return ttrpc.Unary(func(ctx context.Context, req Q) (resp A, err error) {
 		defer s.rescue(name, &err)
-		req := new(Q)
-		if err := unmarshal(req); err != nil {
-			return nil, err
-		}
-		resp, err := handle(ctx, req)
+		resp, err = handle(ctx, req)
 		if err != nil {
-			return nil, onWire(err)
+			return resp, onWire(err)
 		}
 		return resp, nil
-	}
+	})
 }
 
 // rescue keeps a panic of one handler from ending the shim, and with it the record of the container.

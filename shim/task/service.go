@@ -13,12 +13,8 @@ import (
 	"sync"
 	"time"
 
-	taskapi "github.com/containerd/containerd/api/runtime/task/v2"
-	tasktypes "github.com/containerd/containerd/api/types/task"
-	"google.golang.org/protobuf/types/known/emptypb"
-	"google.golang.org/protobuf/types/known/timestamppb"
-
-	"github.com/conex-containers/conex/api/shim"
+	"github.com/conex-containers/conex/api/shim/taskapi"
+	"github.com/conex-containers/conex/api/shim/wire"
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/shim/backend"
 	"github.com/conex-containers/conex/shim/reaper"
@@ -94,7 +90,7 @@ func (s *service) lookup(id, execID string) (*container, *process, error) {
 }
 
 // State answers what is known of a process.
-func (s *service) State(_ context.Context, r *taskapi.StateRequest) (*taskapi.StateResponse, error) {
+func (s *service) State(_ context.Context, r *taskapi.ProcessRequest) (*taskapi.StateResponse, error) {
 	c, p, err := s.lookup(r.ID, r.ExecID)
 	if err != nil {
 		return nil, err
@@ -102,29 +98,26 @@ func (s *service) State(_ context.Context, r *taskapi.StateRequest) (*taskapi.St
 	pid, started, exit := p.look()
 	resp := &taskapi.StateResponse{
 		ID: r.ID, ExecID: r.ExecID, Bundle: c.bundle, Pid: uint32(pid), Terminal: p.terminal,
-		Status: tasktypes.Status_CREATED,
+		Status: taskapi.StatusCreated,
 	}
 	c.mu.Lock()
 	paused := c.paused
 	c.mu.Unlock()
 	switch {
 	case exit != nil:
-		resp.Status = tasktypes.Status_STOPPED
-		resp.ExitStatus, resp.ExitedAt = uint32(exit.Code), timestamppb.New(exit.At)
+		resp.Status = taskapi.StatusStopped
+		resp.ExitStatus, resp.ExitedAt = uint32(exit.Code), wire.At(exit.At)
 	case paused:
-		resp.Status = tasktypes.Status_PAUSED
+		resp.Status = taskapi.StatusPaused
 	case started:
-		resp.Status = tasktypes.Status_RUNNING
+		resp.Status = taskapi.StatusRunning
 	}
-	extra := shim.Extra{Started: started}
-	if exit != nil {
-		extra.OOMKilled = exit.oomKilled
-	}
-	return resp, shim.PutExtra(resp, extra)
+	resp.Extra = &taskapi.Extra{Started: started, OOMKilled: exit != nil && exit.oomKilled}
+	return resp, nil
 }
 
 // Wait answers when the process has ended and all of its output is with the log and the clients.
-func (s *service) Wait(ctx context.Context, r *taskapi.WaitRequest) (*taskapi.WaitResponse, error) {
+func (s *service) Wait(ctx context.Context, r *taskapi.ProcessRequest) (*taskapi.WaitResponse, error) {
 	_, p, err := s.lookup(r.ID, r.ExecID)
 	if err != nil {
 		return nil, err
@@ -135,12 +128,14 @@ func (s *service) Wait(ctx context.Context, r *taskapi.WaitRequest) (*taskapi.Wa
 		return nil, ctx.Err()
 	}
 	_, started, exit := p.look()
-	resp := &taskapi.WaitResponse{ExitStatus: uint32(exit.Code), ExitedAt: timestamppb.New(exit.At)}
-	return resp, shim.PutExtra(resp, shim.Extra{Started: started, OOMKilled: exit.oomKilled})
+	return &taskapi.WaitResponse{
+		ExitStatus: uint32(exit.Code), ExitedAt: wire.At(exit.At),
+		Extra: &taskapi.Extra{Started: started, OOMKilled: exit.oomKilled},
+	}, nil
 }
 
 // Connect tells the shim's and the container's pid, and what there is to adopt.
-func (s *service) Connect(_ context.Context, r *taskapi.ConnectRequest) (*taskapi.ConnectResponse, error) {
+func (s *service) Connect(_ context.Context, r *taskapi.ContainerRequest) (*taskapi.ConnectResponse, error) {
 	resp := &taskapi.ConnectResponse{ShimPid: uint32(os.Getpid()), Version: "conex"}
 	c, err := s.find(r.ID)
 	if errdefs.IsNotFound(err) {
@@ -150,15 +145,15 @@ func (s *service) Connect(_ context.Context, r *taskapi.ConnectRequest) (*taskap
 		return nil, err
 	}
 	resp.TaskPid = uint32(c.Pid())
-	extra := shim.Extra{HasTask: true, Cgroup: c.cgroupPaths()}
+	resp.Extra = &taskapi.Extra{HasTask: true, Cgroup: c.cgroupPaths()}
 	c.mu.Lock()
 	for id := range c.procs {
 		if id != "" {
-			extra.Execs = append(extra.Execs, id)
+			resp.Extra.Execs = append(resp.Extra.Execs, id)
 		}
 	}
 	c.mu.Unlock()
-	return resp, shim.PutExtra(resp, extra)
+	return resp, nil
 }
 
 func (c *container) cgroupPaths() map[string]string {
@@ -172,7 +167,7 @@ func (c *container) cgroupPaths() map[string]string {
 const exitDelay = 50 * time.Millisecond
 
 // Shutdown ends the shim when it has no container. With Now it ends at once: the closed connection is the answer.
-func (s *service) Shutdown(_ context.Context, r *taskapi.ShutdownRequest) (*emptypb.Empty, error) {
+func (s *service) Shutdown(_ context.Context, r *taskapi.ShutdownRequest) (*wire.Empty, error) {
 	s.mu.Lock()
 	busy := s.container != nil || s.making
 	s.mu.Unlock()
@@ -183,5 +178,5 @@ func (s *service) Shutdown(_ context.Context, r *taskapi.ShutdownRequest) (*empt
 		os.Exit(0)
 	}
 	time.AfterFunc(exitDelay, func() { os.Exit(0) })
-	return &emptypb.Empty{}, nil
+	return &wire.Empty{}, nil
 }

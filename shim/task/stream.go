@@ -2,7 +2,6 @@ package task
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/api/shim"
+	"github.com/conex-containers/conex/api/shim/wire"
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/shim/stdio"
 )
@@ -67,11 +67,7 @@ func (s *service) serveStream(conn *net.UnixConn) error {
 		if err != nil {
 			reply.Err = err.Error()
 		}
-		data, err := json.Marshal(reply)
-		if err != nil {
-			return err
-		}
-		if _, err := conn.Write(data); err != nil {
+		if _, err := conn.Write(wire.Marshal(&reply)); err != nil {
 			return nil // nobody waits for the answer
 		}
 	}
@@ -107,7 +103,7 @@ func receiveHeader(conn *net.UnixConn) (header shim.Header, client *os.File, err
 	if flags&unix.MSG_TRUNC != 0 {
 		err = errdefs.InvalidArgument("a stream header must be shorter than %d bytes", maxHeader)
 	} else {
-		err = json.Unmarshal(buf[:n], &header)
+		err = wire.Unmarshal(buf[:n], &header)
 	}
 	if err != nil {
 		_ = client.Close()
