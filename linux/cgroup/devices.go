@@ -59,6 +59,7 @@ func (d device) String() string {
 type devices struct {
 	allow      bool // the default
 	exceptions map[device]access
+	order      []device // the exceptions as they came first: v1 shows them so (config-linux.md, "in the listed order")
 }
 
 // deviceRules reads the specification's rules, the later ones over the earlier ones, from "nothing is allowed". At
@@ -130,6 +131,7 @@ func (d *devices) apply(r specs.LinuxDeviceCgroup) error {
 		// The kernel's "a" is everything, whatever else the rule says: it begins anew.
 		d.allow = r.Allow
 		clear(d.exceptions)
+		d.order = nil
 		return nil
 	case "b", "c":
 		n.kind = r.Type[0]
@@ -141,6 +143,9 @@ func (d *devices) apply(r specs.LinuxDeviceCgroup) error {
 // change makes an exception of n, or takes one back when allow is the default.
 func (d *devices) change(n device, a access, allow bool) error {
 	if allow != d.allow {
+		if d.exceptions[n] == 0 {
+			d.order = append(d.order, n)
+		}
 		d.exceptions[n] |= a
 		return nil
 	}
@@ -217,9 +222,10 @@ func devicesV1(dir string, want *devices) error {
 			deny = append(deny, n.String()+" "+lost.String())
 		}
 	}
-	for n, a := range want.exceptions {
-		if more := a &^ now.exceptions[n]; more != 0 {
+	for _, n := range want.order {
+		if more := want.exceptions[n] &^ now.exceptions[n]; more != 0 {
 			allow = append(allow, n.String()+" "+more.String())
+			now.exceptions[n] |= more // an exception that was taken back and made again is in the order twice
 		}
 	}
 	if want.allow {

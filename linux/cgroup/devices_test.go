@@ -41,6 +41,9 @@ func TestDeviceRules(t *testing.T) {
 	if s := strings.Join(got, ","); s != want || d.allow {
 		t.Errorf("got  %s (default %v)\nwant %s", s, d.allow, want)
 	}
+	if s := fmt.Sprint(d.order[:3]); s != "[c 10:229 b 8:* c 7:1]" {
+		t.Errorf("written in the order %s", s)
+	}
 	// A part of a wildcard cannot be taken back.
 	_, err = deviceRules(&specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{
 		rule(true, "c", number(7), nil, "rw"), rule(false, "c", number(7), number(1), "w")}})

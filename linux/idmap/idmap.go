@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -34,6 +35,44 @@ func (m Map) Text() []byte {
 		b = append(b, '\n')
 	}
 	return b
+}
+
+// Read returns both maps of process pid's user namespace, as this process's own user namespace sees them.
+func Read(pid int) (uids, gids Map, err error) {
+	for _, f := range []struct {
+		name string
+		m    *Map
+	}{{"uid_map", &uids}, {"gid_map", &gids}} {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, f.name))
+		if err != nil {
+			return nil, nil, fmt.Errorf("user namespace: %w", err)
+		}
+		if *f.m, err = Parse(string(b)); err != nil {
+			return nil, nil, fmt.Errorf("user namespace: %s: %w", f.name, err)
+		}
+	}
+	return uids, gids, nil
+}
+
+// Parse reads the kernel's form of a map.
+func Parse(text string) (Map, error) {
+	var m Map
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) != 3 {
+			return nil, errdefs.InvalidArgument("line %q is not three numbers", line)
+		}
+		var n [3]uint32
+		for i := range f {
+			v, err := strconv.ParseUint(f[i], 10, 32)
+			if err != nil {
+				return nil, errdefs.InvalidArgument("line %q: %w", line, err)
+			}
+			n[i] = uint32(v)
+		}
+		m = append(m, specs.LinuxIDMapping{ContainerID: n[0], HostID: n[1], Size: n[2]})
+	}
+	return m, nil
 }
 
 // Write sets both maps of the user namespace that process pid has just made. The kernel takes each once, whole.

@@ -17,3 +17,15 @@ func TestHost(t *testing.T) {
 		t.Fatalf("Text = %q", got)
 	}
 }
+
+func TestParse(t *testing.T) {
+	m, err := Parse("         0     100000      65536\n     70000 7 1\n")
+	if err != nil || string(m.Text()) != "0 100000 65536\n70000 7 1\n" {
+		t.Errorf("%q, %v", m.Text(), err)
+	}
+	for _, bad := range []string{"0 1\n", "0 1 x\n", "0 1 4294967296\n"} {
+		if _, err := Parse(bad); err == nil {
+			t.Errorf("took %q", bad)
+		}
+	}
+}

@@ -14,7 +14,7 @@ var callNames = map[uintptr]string{
 	unix.SYS_WRITE: "write", unix.SYS_SETNS: "setns", unix.SYS_UNSHARE: "unshare", unix.SYS_CLONE: "clone",
 	unix.SYS_FSOPEN: "fsopen", unix.SYS_DUP3: "dup3", unix.SYS_RECVMSG: "recvmsg", unix.SYS_GETPID: "getpid",
 	unix.SYS_PIDFD_OPEN: "pidfd_open", unix.SYS_SETSID: "setsid", unix.SYS_IOCTL: "ioctl", unix.SYS_FCNTL: "fcntl",
-	unix.SYS_KEYCTL: "keyctl", unix.SYS_PERSONALITY: "personality", unix.SYS_SET_MEMPOLICY: "set_mempolicy",
+	unix.SYS_FCHDIR: "fchdir", unix.SYS_CHROOT: "chroot", unix.SYS_KEYCTL: "keyctl", unix.SYS_PERSONALITY: "personality", unix.SYS_SET_MEMPOLICY: "set_mempolicy",
 	unix.SYS_SCHED_SETATTR: "sched_setattr", unix.SYS_IOPRIO_SET: "ioprio_set", unix.SYS_SCHED_SETAFFINITY: "sched_setaffinity",
 	unix.SYS_UMASK: "umask", unix.SYS_PRLIMIT64: "prlimit64", unix.SYS_SETGROUPS: "setgroups", unix.SYS_SETRESGID: "setresgid",
 	unix.SYS_SETRESUID: "setresuid", unix.SYS_CAPSET: "capset", unix.SYS_CHDIR: "chdir", unix.SYS_GETCWD: "getcwd",

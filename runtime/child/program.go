@@ -79,7 +79,7 @@ type Program struct {
 
 const (
 	homePrefix = "HOME="
-	maxRights  = 2
+	maxRights  = 3
 )
 
 // Detail says what operation n is about, or "".

@@ -15,7 +15,7 @@ import (
 )
 
 func config(sync int) *Config {
-	return &Config{Sync: sync, StateDir: -1, TTY: -1, Stdio: [3]int{0, 1, 2},
+	return &Config{Sync: sync, StateDir: -1, TTY: -1, Back: -1, Root: -1, Stdio: [3]int{0, 1, 2},
 		Process: &specs.Process{Args: []string{"true"}, Env: []string{"PATH=/bin:/usr/bin"}, Cwd: "/"}, Sets: Sets{Bounding: ^uint64(0)}}
 }
 

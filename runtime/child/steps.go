@@ -35,6 +35,7 @@ type Config struct {
 	Tasks    []int // cgroup v1 tasks files, open for writing
 	Joins    []Join
 	NewUser  bool // the clone makes a user namespace: wait until it has its maps, be its root
+	LateUser bool // ... the process makes one after its joins: likewise
 	Unshare  int  // namespaces to make after the cgroups and joins
 	Fork     bool // ... which only a second process is in (pid, time)
 	Contexts []string
@@ -42,17 +43,22 @@ type Config struct {
 	ContextBase int
 	Init        bool // a container's first process: its root comes, and its start; else only a Go
 	MountNS     bool // the first process enters the root that was made in its mount namespace
-	StateDir    int  // directory of exec.fifo
-	TTY         int  // slave of the terminal; with Init it comes with the Go
-	Stdio       [3]int
-	Extra       []int // descriptors 3.. of the program; numbered above all that they become
-	Keyring     string
-	Labels      []lsm.Label // with Labels, Go brings a private proc
-	Process     *specs.Process
-	Linux       *specs.Linux // personality, memory policy; nil is none
-	Limits      []Rlimit
-	Sets        Sets
-	Seccomp     *seccomp.Program
+	// Back is the mount namespace to which the first process returns before it makes the root that comes with the Go
+	// its own by chroot(2); -1 is none.
+	Back int
+	// Root becomes the root directory of a process that joins a container without a mount namespace of its own; -1 is none.
+	Root     int
+	StateDir int // directory of exec.fifo
+	TTY      int // slave of the terminal; with Init it comes with the Go
+	Stdio    [3]int
+	Extra    []int // descriptors 3.. of the program; numbered above all that they become
+	Keyring  string
+	Labels   []lsm.Label // with Labels, Go brings a private proc
+	Process  *specs.Process
+	Linux    *specs.Linux // personality, memory policy; nil is none
+	Limits   []Rlimit
+	Sets     Sets
+	Seccomp  *seccomp.Program
 }
 
 // Slots of a program.
@@ -64,6 +70,7 @@ const (
 	slotCwd
 	slotPID
 	slotAttr
+	slotRoot
 )
 
 // FifoName is the file in the state directory that a created process opens for writing, and start for reading.
@@ -145,7 +152,7 @@ func (b *builder) arguments() (err error) {
 // look (CVE-2024-21626), and makes the process untraceable and its /proc entries root's (CVE-2016-9962).
 func (b *builder) inherit() {
 	c := b.c
-	keep := append([]int{c.Sync, c.StateDir, c.TTY}, c.Tasks...)
+	keep := append([]int{c.Sync, c.StateDir, c.TTY, c.Back, c.Root}, c.Tasks...)
 	keep = append(append(keep, c.Stdio[:]...), c.Extra...)
 	for _, j := range c.Joins {
 		keep = append(keep, j.FD)
@@ -174,13 +181,20 @@ func (b *builder) cgroups() {
 
 func (b *builder) namespaces() {
 	c := b.c
-	user := c.NewUser
+	user := c.NewUser || c.LateUser
 	for _, j := range c.Joins {
+		if j.Flags == 0 {
+			continue // a container that shares everything
+		}
 		b.add(handshake.StepJoin, j.Name, unix.SYS_SETNS, uintptr(j.FD), uintptr(j.Flags))
 		b.add(handshake.StepJoin, j.Name, unix.SYS_CLOSE, uintptr(j.FD)).with(ignore) // two joins may share one
 		user = user || j.Flags&unix.CLONE_NEWUSER != 0
 	}
-	if c.NewUser {
+	if c.LateUser {
+		b.add(handshake.StepUserNS, "", unix.SYS_UNSHARE, unix.CLONE_NEWUSER)
+		b.send(handshake.Ready, -1)
+	}
+	if c.NewUser || c.LateUser {
 		b.receive()
 	}
 	if user {
@@ -219,8 +233,23 @@ func (b *builder) root() {
 	}
 	if len(c.Labels) > 0 {
 		b.take(n, slotProc)
+		n++
 	}
-	if c.Init && c.MountNS {
+	switch {
+	case c.Root >= 0:
+		b.add(handshake.StepRoot, "", unix.SYS_FCHDIR, uintptr(c.Root))
+		b.add(handshake.StepRoot, "", unix.SYS_CHROOT, b.text("."))
+		b.add(handshake.StepRoot, "", unix.SYS_CLOSE, uintptr(c.Root))
+	case c.Back >= 0:
+		// The copy of the root stays whole when its last descriptor is closed: the kernel lets a detached tree go
+		// without taking it apart, and this process's root directory holds it.
+		b.take(n, slotRoot)
+		b.add(handshake.StepRoot, "", unix.SYS_SETNS, uintptr(c.Back), unix.CLONE_NEWNS)
+		b.add(handshake.StepRoot, "", unix.SYS_CLOSE, uintptr(c.Back))
+		b.add(handshake.StepRoot, "", unix.SYS_FCHDIR, 0).from(0, slotRoot)
+		b.add(handshake.StepRoot, "", unix.SYS_CHROOT, b.text("."))
+		b.add(handshake.StepRoot, "", unix.SYS_CLOSE, 0).from(0, slotRoot)
+	case c.Init && c.MountNS:
 		// setns(2) into its own mount namespace takes the namespace's root as root and working directory, whatever
 		// root the host side had: nothing of the old tree stays referenced.
 		b.add(handshake.StepRoot, "", unix.SYS_GETPID).to(slotPID)
@@ -282,7 +311,7 @@ func (b *builder) place(fds []int, base int) {
 
 // Holder is the program of a process that only holds its namespaces until it is killed, or the host side goes.
 func Holder(sync int) *Program {
-	b := &builder{Program: newProgram(sync), c: &Config{Sync: sync, StateDir: -1, TTY: -1, Stdio: [3]int{-1, -1, -1}}}
+	b := &builder{Program: newProgram(sync), c: &Config{Sync: sync, StateDir: -1, TTY: -1, Back: -1, Root: -1, Stdio: [3]int{-1, -1, -1}}}
 	b.inherit()
 	b.receive()
 	return b.Program

@@ -14,6 +14,7 @@ import (
 	"github.com/conex-containers/conex/base/cleanup"
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/linux/cgroup"
+	"github.com/conex-containers/conex/linux/idmap"
 	"github.com/conex-containers/conex/linux/lsm"
 	"github.com/conex-containers/conex/linux/pidfd"
 	"github.com/conex-containers/conex/linux/seccomp"
@@ -30,6 +31,8 @@ type creation struct {
 	files  *placed
 	labels []lsm.Label
 	prog   *child.Program
+	uids   idmap.Map // of the process's user namespace, once it is in it
+	gids   idmap.Map
 	host   int // this side's end of the handshake
 	state  int // the state directory
 	// contexts are the file systems that the process opens for this side, by the number of their mount.

@@ -9,7 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/base/errdefs"
-	"github.com/conex-containers/conex/linux/idmap"
 	"github.com/conex-containers/conex/linux/mount"
 	"github.com/conex-containers/conex/linux/pty"
 	"github.com/conex-containers/conex/linux/safepath"
@@ -209,6 +208,9 @@ func (b *builder) terminal() error {
 			return fmt.Errorf("terminal: resize: %w", err)
 		}
 	}
+	if !b.k.plan.newMount {
+		return nil // the console there is somebody else's
+	}
 	slave, err := mount.Clone(rawFD(pair.Slave), "", false)
 	if err != nil {
 		return fmt.Errorf("console: %w", err)
@@ -223,12 +225,6 @@ func (b *builder) terminal() error {
 		return fmt.Errorf("console: %w", err)
 	}
 	return nil
-}
-
-// hostID is the host's id of the container's user.
-func hostID(s *specs.Spec, uid uint32) (int, error) {
-	id, err := idmap.Map(s.Linux.UIDMappings).Host(uid)
-	return int(id), err
 }
 
 // nullDevice opens the host's /dev/null, checked to be it, as what masked files are covered by (CVE-2025-31133).

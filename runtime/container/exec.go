@@ -57,6 +57,7 @@ type execution struct {
 	home  string
 	files *placed
 	label []lsm.Label
+	root  int // of a container without a mount namespace of its own, or -1
 }
 
 // Exec starts one more process in the container; when it returns, the program runs. Errors: FailedPrecondition when
@@ -93,7 +94,7 @@ func (c *Container) exec(ctx context.Context, o ExecOptions) (*Process, error) {
 	if st == StatusPaused && !o.IgnorePaused {
 		return nil, errdefs.FailedPrecondition("cannot exec in a paused container (use --ignore-paused to override)")
 	}
-	e := &execution{c: c, o: o, proc: -1, sets: sets(ctx, o.Process.Capabilities, c.rec.Namespaces&unix.CLONE_NEWUSER != 0)}
+	e := &execution{c: c, o: o, proc: -1, root: -1, sets: sets(ctx, o.Process.Capabilities, c.rec.Namespaces&unix.CLONE_NEWUSER != 0)}
 	if e.filt, err = c.loadedFilter(); err != nil {
 		return nil, err
 	}
@@ -160,6 +161,9 @@ func (e *execution) close() {
 		_ = e.pair.Slave.Close()
 	}
 	e.proc.Close()
+	if e.root >= 0 {
+		_ = unix.Close(e.root)
+	}
 }
 
 // look finds out what the container's root says: the program, $HOME, a terminal. The root is that of the first
@@ -172,6 +176,11 @@ func (e *execution) look() (err error) {
 	defer func() { _ = unix.Close(fd) }()
 	if !e.c.alive() {
 		return errdefs.FailedPrecondition("cannot exec in a stopped container") // the number may be another's by now
+	}
+	if e.c.rec.Namespaces&unix.CLONE_NEWNS == 0 {
+		if e.root, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3); err != nil {
+			return fmt.Errorf("the container's root: %w", err)
+		}
 	}
 	root := safepath.At(fd)
 	p := e.o.Process
@@ -239,7 +248,7 @@ func (e *execution) spawn(ctx context.Context, inside int) (*child.Program, *Pro
 	}
 	all := e.c.rec.Namespaces
 	prog, err := child.Build(&child.Config{
-		Sync: inside, Tasks: tasks, StateDir: -1, TTY: tty, Stdio: e.files.stdio, Extra: e.files.extra,
+		Sync: inside, Tasks: tasks, StateDir: -1, TTY: tty, Back: -1, Root: e.root, Stdio: e.files.stdio, Extra: e.files.extra,
 		Joins:  []child.Join{{FD: target, Flags: all &^ unix.CLONE_NEWPID, Name: "of the container"}},
 		Labels: e.label, Process: p, Limits: lim, Sets: e.sets, Seccomp: e.filt,
 	})

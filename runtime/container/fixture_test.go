@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -55,7 +56,7 @@ func newFixture(t testing.TB) *fixture {
 		t.Skip("needs a static /bin/busybox")
 	}
 	f.must(os.WriteFile(f.path("bin/busybox"), b, 0o755))
-	for _, applet := range []string{"sh", "true", "cat", "id", "sleep", "ls", "echo", "grep", "mount", "hostname", "stat", "tty", "kill", "ps", "wc", "dd", "mkdir", "cut", "tr", "sed", "head"} {
+	for _, applet := range []string{"sh", "true", "cat", "id", "sleep", "ls", "echo", "grep", "mount", "hostname", "stat", "tty", "kill", "ps", "wc", "dd", "mkdir", "touch", "cut", "tr", "sed", "head"} {
 		f.must(os.Symlink("busybox", f.path("bin/"+applet)))
 	}
 	f.must(os.WriteFile(f.path("etc/passwd"), []byte("root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n"), 0o644))
@@ -187,4 +188,15 @@ func (f *fixture) leaks() []string {
 func drain(master *os.File) string {
 	b, _ := io.ReadAll(master)
 	return string(b)
+}
+
+// eventually waits for what another process does in its own time.
+func eventually(t testing.TB, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if done() {
+			return
+		}
+	}
+	t.Error("it did not happen in 10 seconds")
 }

@@ -69,17 +69,21 @@ func runHook(ctx context.Context, h specs.Hook, stdin []byte) error {
 }
 
 // runHooks runs what comes between the making of the namespaces and the pivot: prestart and createRuntime in the
-// runtime's namespaces, so not on this thread; createContainer in the container's, its pid namespace included.
+// runtime's namespaces, so not on this thread; createContainer in the container's, its pid namespace included. The
+// deprecated prestart hooks are told "created", as crun and the specification's validation suite have it, which read
+// "after step 2" of the lifecycle so; the two that replace them are told "creating", as by runc.
 func (b *builder) runHooks() error {
 	h := b.k.spec.Hooks
 	if h == nil {
 		return nil
 	}
 	state := b.k.c.stateAs(specs.StateCreating).State
+	early := state
+	early.Status = specs.StateCreated
 	onHost := make(chan error, 1)
 	go func() {
 		//lint:ignore SA1019 deprecated by the specification, but in use
-		if err := runHooks(b.ctx, "prestart", h.Prestart, state); err != nil {
+		if err := runHooks(b.ctx, "prestart", h.Prestart, early); err != nil {
 			onHost <- err
 			return
 		}

@@ -215,7 +215,7 @@ func TestHooks(t *testing.T) {
 		names = append(names, w[0]+":"+w[1])
 		nets[w[0]] = w[2]
 	}
-	want := "prestart:creating createRuntime:creating createContainer:creating poststart:running poststop:stopped"
+	want := "prestart:created createRuntime:creating createContainer:creating poststart:running poststop:stopped"
 	if got := strings.Join(names, " "); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -37,3 +37,14 @@ func mappedNamespace(uids, gids []specs.LinuxIDMapping) (_ int, err error) {
 	}
 	return namespace.Of(pid, "user")
 }
+
+// findMaps notes the id mappings of the user namespace that the process is in: those of the configuration, or what the
+// joined namespace has.
+func (k *creation) findMaps() (err error) {
+	if !k.plan.user || k.plan.newUser || k.plan.lateUser {
+		k.uids, k.gids = k.spec.Linux.UIDMappings, k.spec.Linux.GIDMappings
+		return nil
+	}
+	k.uids, k.gids, err = idmap.Read(k.c.rec.Pid)
+	return err
+}

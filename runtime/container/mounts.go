@@ -288,12 +288,12 @@ func (b *builder) finishRoot() error {
 func (b *builder) setOwnStreams() error {
 	p := b.k.spec.Process
 	uid := int(p.User.UID)
-	if b.k.plan.newUser {
-		host, err := hostID(b.k.spec, p.User.UID)
+	if b.k.plan.user {
+		host, err := b.k.uids.Host(p.User.UID)
 		if err != nil {
 			return err
 		}
-		uid = host
+		uid = int(host)
 	}
 	if pair := b.k.built.pair; pair != nil {
 		if err := unix.Fchown(rawFD(pair.Slave), uid, -1); err != nil && !errors.Is(err, os.ErrPermission) {

@@ -3,11 +3,13 @@ package container
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/linux/namespace"
 	"github.com/conex-containers/conex/runtime/child"
 )
@@ -17,12 +19,16 @@ import (
 //	new user, pid, mount, net, ipc, uts   made by the clone itself, owned by the new user namespace
 //	new cgroup                            unshared by the process after it has joined its cgroups
 //	new time                              unshared by the cloning thread: only its children are in
-//	path of pid or time                   entered by the cloning thread: likewise
+//	path of pid                           entered by the cloning thread: likewise
 //	path of any other                     entered by the process, the user namespace last: the host's root may
 //	                                      enter what does not belong to it
+//	no mount namespace                    the clone makes one to build the root in; the process takes a detached copy
+//	                                      of the root out of it, goes back to the runtime's and makes the copy its root
 //
-// With a new user namespace the clone is inside it at once, so the thread enters all paths. // With the path of a user namespace the new ones have to be made inside it: then the process unshares them, and when
-// a pid namespace is among them it clones once more.
+// With a new user namespace the clone is inside it at once, so the thread enters all paths. With the path of a user
+// namespace the new ones have to be made inside it: then the process unshares them, and when a pid namespace is among
+// them it clones once more. The path of a time namespace, which no thread of several may enter, beside a new user
+// namespace is entered by the process, which then unshares the user namespace and goes on as if it had joined it.
 type plan struct {
 	clone      int // flags of the clone
 	unshare    int // flags that the process unshares
@@ -32,9 +38,11 @@ type plan struct {
 	offsets    string       // of a new time namespace, as timens_offsets wants them
 	newTime    bool
 	newUser    bool
+	lateUser   bool // the process unshares its user namespace itself
 	user       bool // any user namespace of its own
 	newMount   bool
 	newNet     bool
+	back       int // the runtime's mount namespace when the container has none of its own, or -1
 	all        int // every namespace that is not the runtime's
 	descriptor []int
 }
@@ -46,17 +54,20 @@ func (p *plan) close() {
 	}
 }
 
-func planNamespaces(s *specs.Spec, net *os.File) (p *plan, err error) {
-	p = &plan{}
-	defer func() {
-		if err != nil {
-			p.close()
-		}
-	}()
+func planNamespaces(s *specs.Spec, net *os.File) (*plan, error) {
+	p := &plan{back: -1}
+	if err := p.fill(s, net); err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *plan) fill(s *specs.Spec, net *os.File) error {
 	for _, ns := range s.Linux.Namespaces {
 		flag, err := namespace.Flag(ns.Type)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if flag == unix.CLONE_NEWNET && net != nil {
 			continue // below: the caller's own
@@ -67,12 +78,19 @@ func planNamespaces(s *specs.Spec, net *os.File) (p *plan, err error) {
 			continue
 		}
 		if err := p.join(ns, flag); err != nil {
-			return nil, err
+			return err
 		}
+	}
+	if err := p.borrow(); err != nil {
+		return err
 	}
 	if net != nil {
 		p.all |= unix.CLONE_NEWNET
 		p.joins = append([]child.Join{{FD: int(net.Fd()), Flags: unix.CLONE_NEWNET, Name: "network"}}, p.joins...)
+	}
+	if p.newUser && slices.ContainsFunc(p.joins, func(j child.Join) bool { return j.Flags == unix.CLONE_NEWTIME }) {
+		p.newUser, p.lateUser = false, true
+		p.clone &^= unix.CLONE_NEWUSER
 	}
 	if p.newUser {
 		p.thread, p.joins = append(p.thread, p.joins...), nil
@@ -84,7 +102,25 @@ func planNamespaces(s *specs.Spec, net *os.File) (p *plan, err error) {
 		p.clone = 0
 	}
 	p.offsets = offsets(s.Linux.TimeOffsets)
-	return p, nil
+	return nil
+}
+
+// borrow has the root built in a mount namespace that the container does not keep, when it asks for none.
+func (p *plan) borrow() error {
+	if p.all&unix.CLONE_NEWNS != 0 {
+		return nil
+	}
+	if p.all&unix.CLONE_NEWUSER != 0 {
+		return errdefs.InvalidArgument("linux.namespaces: a user namespace needs a mount namespace beside it: nothing in it may mount in the runtime's")
+	}
+	fd, err := namespace.Open("/proc/thread-self/ns/mnt", unix.CLONE_NEWNS)
+	if err != nil {
+		return err
+	}
+	p.descriptor = append(p.descriptor, fd)
+	p.back = fd
+	p.make(unix.CLONE_NEWNS)
+	return nil
 }
 
 // make notes a new namespace.
@@ -110,7 +146,7 @@ func (p *plan) join(ns specs.LinuxNamespace, flag int) error {
 	p.descriptor = append(p.descriptor, fd)
 	j := child.Join{FD: fd, Flags: flag, Name: string(ns.Type)}
 	switch flag {
-	case unix.CLONE_NEWPID, unix.CLONE_NEWTIME:
+	case unix.CLONE_NEWPID:
 		p.thread = append(p.thread, j)
 	case unix.CLONE_NEWUSER:
 		p.joins = append(p.joins, j)
@@ -162,5 +198,9 @@ func (p *plan) spawn(prog *child.Program, cgroup int) (pid, fd int, err error) {
 // enter is what a thread of the host side may enter by the process's pidfd to work in its place: not the user
 // namespace (a process with several threads cannot), and pid and time would be its children's only.
 func (p *plan) enter() int {
-	return p.all & (unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP)
+	own := p.all
+	if p.newMount {
+		own |= unix.CLONE_NEWNS
+	}
+	return own & (unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP)
 }

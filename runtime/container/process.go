@@ -56,7 +56,12 @@ func (k *creation) spawn(ctx context.Context, undo *cleanup.Stack) error {
 	inside = -1
 	k.c.rec.Pid, k.c.pidfd = pid, fd
 	undo.Add(k.abandon)
-	if k.plan.newUser {
+	if k.plan.lateUser {
+		if _, err := k.read(); err != nil { // it is in its user namespace
+			return err
+		}
+	}
+	if k.plan.newUser || k.plan.lateUser {
 		if err := idmap.Write(pid, k.spec.Linux.UIDMappings, k.spec.Linux.GIDMappings); err != nil {
 			return err
 		}
@@ -82,8 +87,8 @@ func (k *creation) program(ctx context.Context, sync int, tasks []int) (*child.P
 		return nil, err
 	}
 	return child.Build(&child.Config{
-		Sync: sync, Tasks: tasks, Joins: k.plan.joins, NewUser: k.plan.newUser, Unshare: k.plan.unshare, Fork: k.plan.fork,
-		Contexts: k.names, ContextBase: contextBase, Init: true, MountNS: k.plan.newMount, StateDir: k.state, TTY: -1,
+		Sync: sync, Tasks: tasks, Joins: k.plan.joins, NewUser: k.plan.newUser, LateUser: k.plan.lateUser, Unshare: k.plan.unshare, Fork: k.plan.fork,
+		Contexts: k.names, ContextBase: contextBase, Init: true, MountNS: k.plan.newMount, Back: k.plan.back, Root: -1, StateDir: k.state, TTY: -1,
 		Stdio: k.files.stdio, Extra: k.files.extra, Keyring: k.keyring(), Labels: k.labels, Process: p, Linux: k.spec.Linux,
 		Limits: lim, Sets: sets(ctx, p.Capabilities, k.plan.user), Seccomp: k.c.filter,
 	})

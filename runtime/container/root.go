@@ -10,7 +10,6 @@ import (
 
 	"github.com/conex-containers/conex/base/cleanup"
 	"github.com/conex-containers/conex/base/errdefs"
-	"github.com/conex-containers/conex/linux/idmap"
 	"github.com/conex-containers/conex/linux/mount"
 	"github.com/conex-containers/conex/linux/namespace"
 	"github.com/conex-containers/conex/linux/pidfd"
@@ -24,6 +23,7 @@ type built struct {
 	home string
 	pair *pty.Pair
 	proc mount.Tree // for labels; 0 is none
+	root mount.Tree // a detached copy of the root, for a process without a mount namespace of its own; 0 is none
 }
 
 func (b *built) rights() (fds []int) {
@@ -32,6 +32,9 @@ func (b *built) rights() (fds []int) {
 	}
 	if b.proc > 0 {
 		fds = append(fds, int(b.proc))
+	}
+	if b.root > 0 {
+		fds = append(fds, int(b.root))
 	}
 	return fds
 }
@@ -45,6 +48,9 @@ func (b *built) close() {
 	}
 	if b.proc > 0 {
 		b.proc.Close()
+	}
+	if b.root > 0 {
+		b.root.Close()
 	}
 }
 
@@ -110,8 +116,8 @@ func (k *creation) buildRoot(ctx context.Context, _ *cleanup.Stack) error {
 	if m.Kind != handshake.Ready {
 		return errdefs.FailedPrecondition("handshake: message %d instead of ready", m.Kind)
 	}
-	if !k.plan.newMount {
-		return nil
+	if err := k.findMaps(); err != nil {
+		return err
 	}
 	b := &builder{k: k, ctx: ctx, rootT: -1, proc: -1, pts: -1, blank: -1, null: -1}
 	return namespace.Throwaway(func() error {
@@ -121,7 +127,21 @@ func (k *creation) buildRoot(ctx context.Context, _ *cleanup.Stack) error {
 }
 
 func (b *builder) build() error {
-	for _, step := range []func() error{
+	steps := b.newRoot
+	if !b.k.plan.newMount {
+		steps = b.joinedRoot
+	}
+	for _, step := range steps() {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newRoot are the steps for a mount namespace of the container's own.
+func (b *builder) newRoot() []func() error {
+	return []func() error{
 		b.enter,         //  1 the process's namespaces
 		b.attachRoot,    //  2 the root's mount, over "/"
 		b.mounts,        //  3 proc, sys, dev, volumes, ... in the order of the configuration
@@ -134,12 +154,45 @@ func (b *builder) build() error {
 		b.program,       // 10 is the program there? $HOME
 		b.finishMounts,  // 11 what had to stay writable until now
 		b.pivot,         // 12 the old root goes
-		b.setOwnStreams, // 13 streams belong to the process's user
-	} {
-		if err := step(); err != nil {
-			return err
-		}
+		b.takeOut,       // 13 a copy for who has no mount namespace
+		b.setOwnStreams, // 14 streams belong to the process's user
 	}
+}
+
+// joinedRoot are the steps in a mount namespace that somebody else has made, whose root and mounts are his.
+func (b *builder) joinedRoot() []func() error {
+	return []func() error{b.enter, b.findRoot, b.terminal, b.runHooks, b.settings, b.workDir, b.program, b.setOwnStreams}
+}
+
+// findRoot takes the joined namespace's root as it is.
+func (b *builder) findRoot() error {
+	fd, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open the joined root: %w", err)
+	}
+	b.root = safepath.At(int(b.own(mount.Tree(fd))))
+	if !b.k.spec.Process.Terminal {
+		return nil
+	}
+	pts, err := b.root.OpenPlain("/dev/pts", unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return fmt.Errorf("terminal: %w", err)
+	}
+	b.pts = b.own(mount.Tree(pts))
+	return nil
+}
+
+// takeOut copies the whole root, detached, for a process that returns to the runtime's mount namespace: there nothing
+// of it shows up in the mount table, and it is gone with the process.
+func (b *builder) takeOut() error {
+	if b.k.plan.back < 0 {
+		return nil
+	}
+	t, err := mount.Clone(int(b.rootT), "", true)
+	if err != nil {
+		return fmt.Errorf("copy the root: %w", err)
+	}
+	b.k.built.root = t
 	return nil
 }
 
@@ -169,8 +222,8 @@ func (b *builder) enter() error {
 		return err
 	}
 	change, err := b.propagation()
-	if err != nil {
-		return err
+	if err != nil || !b.k.plan.newMount {
+		return err // a joined namespace's mounts are not ours to change
 	}
 	if change.Kind == unix.MS_SHARED {
 		return nil
@@ -185,14 +238,14 @@ func (b *builder) enter() error {
 // becomeOwner makes what this thread creates belong to the root of the container's user namespace: its file systems
 // know no other owner (EOVERFLOW). setfsuid(2) takes the file capabilities away, which capset(2) brings back.
 func (b *builder) becomeOwner() error {
-	if !b.k.plan.newUser {
+	if !b.k.plan.user {
 		return nil
 	}
-	uid, err := idmap.Map(b.k.spec.Linux.UIDMappings).Host(0)
+	uid, err := b.k.uids.Host(0)
 	if err != nil {
 		return err
 	}
-	gid, err := idmap.Map(b.k.spec.Linux.GIDMappings).Host(0)
+	gid, err := b.k.gids.Host(0)
 	if err != nil {
 		return err
 	}

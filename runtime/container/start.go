@@ -133,7 +133,7 @@ func (c *Container) startHook(ctx context.Context, h specs.Hook, stdin *os.File)
 	}
 	args := append([]string{h.Path}, h.Args[min(1, len(h.Args)):]...)
 	mine := own()
-	e := &execution{c: c, proc: -1, sets: child.Sets{Bounding: ^uint64(0), Effective: mine, Permitted: mine}, o: ExecOptions{ID: "startContainer hook",
+	e := &execution{c: c, proc: -1, root: -1, sets: child.Sets{Bounding: ^uint64(0), Effective: mine, Permitted: mine}, o: ExecOptions{ID: "startContainer hook",
 		Process: &specs.Process{Args: args, Env: h.Env, Cwd: "/"}, Stdio: [3]*os.File{stdin, nil, nil}}}
 	p, err := e.run(ctx)
 	if err != nil {

@@ -109,9 +109,6 @@ func namespaces(s *specs.Spec) error {
 		}
 		seen[ns.Type] = true
 	}
-	if !seen[specs.MountNamespace] {
-		return errdefs.InvalidArgument("linux.namespaces: a container without a mount namespace is not supported: add {\"type\": \"mount\"}")
-	}
 	if (s.Hostname != "" || s.Domainname != "") && !seen[specs.UTSNamespace] {
 		return errdefs.InvalidArgument("unable to set hostname without a private UTS namespace")
 	}
