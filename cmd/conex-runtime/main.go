@@ -9,9 +9,12 @@ import (
 	"github.com/conex-containers/conex/runtime/first"
 )
 
+// version is set by the Makefile (-ldflags "-X main.version=...").
+var version = ""
+
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "init" {
 		os.Exit(first.Main(os.Args[2:]))
 	}
-	os.Exit(cli.Main(os.Args[1:]))
+	os.Exit(cli.Main(os.Args[1:], version))
 }

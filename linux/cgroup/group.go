@@ -32,9 +32,12 @@ type Config struct {
 	// Path is the specification's linux.cgroupsPath: absolute paths are below the hierarchies' mount points,
 	// relative ones below the caller's own group.
 	Path      string
-	Systemd   bool // the systemd driver
+	ID        string // of the container, for what systemd calls it
+	Systemd   bool   // the systemd driver
 	Resources *specs.LinuxResources
 	Rootless  bool // missing permissions are no error as long as no limit was asked for
+	// Annotations "org.systemd.property.NAME" are properties of the unit (the systemd driver).
+	Annotations map[string]string
 }
 
 // Group is one control group in every hierarchy.
@@ -185,22 +188,6 @@ func (g *Group) set(r *specs.LinuxResources, rules *devices) error {
 		return g.setV2(r)
 	}
 	return g.setV1(r)
-}
-
-// OOMKills returns how many of the group's processes the kernel has killed for want of memory.
-func (g *Group) OOMKills() (uint64, error) {
-	dir, file := g.paths["memory"], "memory.oom_control"
-	if Unified() {
-		dir, file = g.paths[""], "memory.events"
-	}
-	if dir == "" {
-		return 0, nil
-	}
-	keys, err := readKeys(dir, file)
-	if err != nil && !(g.rootless && missing(err)) {
-		return 0, fmt.Errorf("cgroup: read oom kills: %w", err)
-	}
-	return keys["oom_kill"], nil
 }
 
 // census is the hierarchy in which the group's processes are counted: every process is in each of them.

@@ -111,3 +111,21 @@ func findMount(table, controller string) string {
 	}
 	return ""
 }
+
+// DirectoryOf is the directory of the v2 group that process pid is in now.
+func DirectoryOf(pid int) (string, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		return "", fmt.Errorf("cgroup: %w", err)
+	}
+	point, err := mounted([]string{""})
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(b)) {
+		if inner, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::"); ok && point != "" {
+			return path.Join(point, path.Clean("/"+inner)), nil
+		}
+	}
+	return "", errdefs.NotFound("cgroup: process %d is in no group of version 2", pid)
+}

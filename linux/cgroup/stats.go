@@ -11,6 +11,7 @@ import (
 // Stats are the controllers' counters: bytes, nanoseconds, counts. Their JSON is that of runc's library.
 type Stats struct {
 	CpuStats     CPUStats                `json:"cpu_stats,omitzero"`
+	CPUSetStats  CPUSetStats             `json:"cpuset_stats,omitzero"` // v1's alone
 	MemoryStats  MemoryStats             `json:"memory_stats,omitzero"`
 	PidsStats    PidsStats               `json:"pids_stats,omitzero"`
 	BlkioStats   BlkioStats              `json:"blkio_stats,omitzero"`
@@ -21,14 +22,17 @@ type Stats struct {
 type CPUStats struct {
 	CpuUsage       CPUUsage       `json:"cpu_usage,omitzero"`
 	ThrottlingData ThrottlingData `json:"throttling_data,omitzero"`
+	PSI            *Pressure      `json:"psi,omitempty"`
 }
 
-// CPUUsage is in nanoseconds; PercpuUsage is v1's alone.
+// CPUUsage is in nanoseconds; what is told by processor is v1's alone.
 type CPUUsage struct {
-	TotalUsage        uint64   `json:"total_usage,omitzero"`
-	PercpuUsage       []uint64 `json:"percpu_usage,omitzero"`
-	UsageInKernelmode uint64   `json:"usage_in_kernelmode"`
-	UsageInUsermode   uint64   `json:"usage_in_usermode"`
+	TotalUsage              uint64   `json:"total_usage,omitzero"`
+	PercpuUsage             []uint64 `json:"percpu_usage,omitzero"`
+	PercpuUsageInKernelmode []uint64 `json:"percpu_usage_in_kernelmode,omitzero"`
+	PercpuUsageInUsermode   []uint64 `json:"percpu_usage_in_usermode,omitzero"`
+	UsageInKernelmode       uint64   `json:"usage_in_kernelmode"`
+	UsageInUsermode         uint64   `json:"usage_in_usermode"`
 }
 
 // ThrottlingData counts the periods of a quota; the time is in nanoseconds.
@@ -46,6 +50,7 @@ type MemoryStats struct {
 	KernelUsage    MemoryData        `json:"kernel_usage,omitzero"`
 	KernelTCPUsage MemoryData        `json:"kernel_tcp_usage,omitzero"`
 	Stats          map[string]uint64 `json:"stats,omitzero"`
+	PSI            *Pressure         `json:"psi,omitempty"`
 }
 
 // MemoryData is one account. Without a limit Limit is a very great number.
@@ -62,10 +67,18 @@ type PidsStats struct {
 	Limit   uint64 `json:"limit,omitzero"`
 }
 
-// BlkioStats are bytes and operations by device and kind ("Read", "Write", ...).
+// BlkioStats are bytes and operations by device and kind ("Read", "Write", ...). What comes after them, v1's BFQ counts only
+// with CONFIG_BFQ_CGROUP_DEBUG: nanoseconds waited and served, requests queued and merged, milliseconds, sectors.
 type BlkioStats struct {
 	IoServiceBytesRecursive []BlkioStatEntry `json:"io_service_bytes_recursive,omitzero"`
 	IoServicedRecursive     []BlkioStatEntry `json:"io_serviced_recursive,omitzero"`
+	IoQueuedRecursive       []BlkioStatEntry `json:"io_queue_recursive,omitzero"`
+	IoServiceTimeRecursive  []BlkioStatEntry `json:"io_service_time_recursive,omitzero"`
+	IoWaitTimeRecursive     []BlkioStatEntry `json:"io_wait_time_recursive,omitzero"`
+	IoMergedRecursive       []BlkioStatEntry `json:"io_merged_recursive,omitzero"`
+	IoTimeRecursive         []BlkioStatEntry `json:"io_time_recursive,omitzero"`
+	SectorsRecursive        []BlkioStatEntry `json:"sectors_recursive,omitzero"`
+	PSI                     *Pressure        `json:"psi,omitempty"`
 }
 
 // BlkioStatEntry is one counter of one device.
@@ -90,10 +103,10 @@ func (g *Group) Stats() (*Stats, error) {
 		controller string
 		fill       func(dir string, s *Stats) error
 	}
-	parts := []part{{"cpu", throttlingV1}, {"cpuacct", usageV1}, {"memory", memoryStatsV1}, {"pids", pidsStats},
-		{"blkio", blkioStatsV1}, {"hugetlb", hugetlbStatsV1}}
+	parts := []part{{"cpu", throttlingV1}, {"cpuacct", usageV1}, {"cpuset", cpusetStatsV1}, {"memory", memoryStatsV1},
+		{"pids", pidsStats}, {"blkio", blkioStatsV1}, {"hugetlb", hugetlbStatsV1}}
 	if Unified() {
-		parts = []part{{"", cpuStatsV2}, {"", memoryStatsV2}, {"", pidsStats}, {"", ioStatsV2}, {"", hugetlbStatsV2}}
+		parts = []part{{"", cpuStatsV2}, {"", memoryStatsV2}, {"", pidsStats}, {"", ioStatsV2}, {"", hugetlbStatsV2}, {"", pressure}}
 	}
 	for _, p := range parts {
 		dir := g.paths[p.controller]
@@ -173,6 +186,31 @@ func usageV1(dir string, s *Stats) error {
 		}
 		u.PercpuUsage = append(u.PercpuUsage, n)
 	}
+	return usageByMode(dir, u)
+}
+
+// usageByMode reads cpuacct.usage_all (Linux 4.7): a heading, then lines "processor user system" in nanoseconds.
+func usageByMode(dir string, u *CPUUsage) error {
+	text, err := read(dir, "cpuacct.usage_all")
+	if missing(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) != 3 || f[0] == "cpu" {
+			continue
+		}
+		user, e1 := strconv.ParseUint(f[1], 10, 64)
+		system, e2 := strconv.ParseUint(f[2], 10, 64)
+		if e1 != nil || e2 != nil {
+			return fmt.Errorf("cpuacct.usage_all: line %q", line)
+		}
+		u.PercpuUsageInUsermode = append(u.PercpuUsageInUsermode, user)
+		u.PercpuUsageInKernelmode = append(u.PercpuUsageInKernelmode, system)
+	}
 	return nil
 }
 
@@ -204,9 +242,29 @@ func blkioStatsV1(dir string, s *Stats) error {
 				return err
 			}
 			s.BlkioStats.IoServiceBytesRecursive = bytes
-			s.BlkioStats.IoServicedRecursive, err = blkioEntries(dir, prefix+"io_serviced"+suffix)
+			if s.BlkioStats.IoServicedRecursive, err = blkioEntries(dir, prefix+"io_serviced"+suffix); err != nil {
+				return err
+			}
+			return blkioDetails(dir, prefix, suffix, &s.BlkioStats)
+		}
+	}
+	return nil
+}
+
+// blkioDetails reads what only some kernels count.
+func blkioDetails(dir, prefix, suffix string, b *BlkioStats) error {
+	for _, f := range []struct {
+		name string
+		to   *[]BlkioStatEntry
+	}{
+		{"io_queued", &b.IoQueuedRecursive}, {"io_service_time", &b.IoServiceTimeRecursive}, {"io_wait_time", &b.IoWaitTimeRecursive},
+		{"io_merged", &b.IoMergedRecursive}, {"time", &b.IoTimeRecursive}, {"sectors", &b.SectorsRecursive},
+	} {
+		list, err := blkioEntries(dir, prefix+f.name+suffix)
+		if err != nil && !missing(err) {
 			return err
 		}
+		*f.to = list
 	}
 	return nil
 }
@@ -219,6 +277,9 @@ func blkioEntries(dir, name string) (out []BlkioStatEntry, err error) {
 	}
 	for line := range strings.Lines(text) {
 		f := strings.Fields(line)
+		if len(f) == 2 && f[0] != "Total" {
+			f = []string{f[0], "", f[1]} // a counter without kinds
+		}
 		if len(f) != 3 {
 			continue
 		}

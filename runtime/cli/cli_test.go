@@ -1,10 +1,13 @@
 package cli
 
 import (
-	"flag"
-	"io"
+	"bytes"
+	"encoding/json"
+	"log/slog"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -12,9 +15,7 @@ import (
 
 func parsed(t *testing.T, args ...string) *call {
 	t.Helper()
-	c := &call{flags: flag.NewFlagSet("exec", flag.ContinueOnError)}
-	c.flags.SetOutput(io.Discard)
-	execFlags(c)
+	c := newCall(&command{name: "exec", flags: execFlags, whole: true})
 	if err := c.parse(args); err != nil {
 		t.Fatalf("%q: %v", args, err)
 	}
@@ -28,6 +29,66 @@ func TestParse(t *testing.T) {
 	}
 	if got := strings.Join(c.args, " "); got != "id sh -c -dt" {
 		t.Errorf("arguments %q", got)
+	}
+}
+
+// Flags may stand after the id, except where what follows is another program's.
+func TestParseOrder(t *testing.T) {
+	c := newCall(&command{name: "delete", flags: deleteFlags})
+	if err := c.parse([]string{"id", "--force"}); err != nil || !c.opt.force || len(c.args) != 1 {
+		t.Errorf("%+v, %v", c.args, err)
+	}
+	c = newCall(&command{name: "delete", flags: deleteFlags})
+	if err := c.parse([]string{"--", "--force"}); err != nil || c.opt.force || c.args[0] != "--force" {
+		t.Errorf("%+v, %v", c.args, err)
+	}
+	for _, bad := range [][]string{{"--no-such"}, {"--format"}} {
+		if err := newCall(&command{name: "list", flags: listFlags}).parse(bad); err == nil {
+			t.Errorf("took %v", bad)
+		}
+	}
+}
+
+func TestSubgroups(t *testing.T) {
+	got, err := subgroups([]string{"memory:a", "cpu,cpuacct:b"})
+	if err != nil || got["memory"] != "a" || got["cpu"] != "b" || got["cpuacct"] != "b" || len(got) != 3 {
+		t.Errorf("%v, %v", got, err)
+	}
+	for _, bad := range [][]string{{"a", "b"}, {":a"}, {"cpu:a", "cpu:b"}} {
+		if got, err := subgroups(bad); err == nil {
+			t.Errorf("%q was taken as %v", bad, got)
+		}
+	}
+}
+
+func TestSplitVersion(t *testing.T) {
+	for in, want := range map[string][2]string{
+		"v1.2.3": {"1.2.3", ""}, "v1.2.3-5-gabcdef0": {"1.2.3-5-gabcdef0", "abcdef0"},
+		"abcdef0-dirty": {development, "abcdef0-dirty"}, "": {development, ""}, "dev": {development, ""},
+	} {
+		if number, commit := splitVersion(in); [2]string{number, commit} != want {
+			t.Errorf("%q: %q, %q", in, number, commit)
+		}
+	}
+}
+
+// containerd reads level, msg and time of JSON lines, podman of text lines.
+func TestLogLine(t *testing.T) {
+	var b bytes.Buffer
+	log := slog.New(&lineHandler{w: &b, json: true})
+	log.With("container", "x").Error("exec: \"a\": b", "err", os.ErrNotExist)
+	var line struct{ Level, Msg, Container, Err, Time string }
+	if err := json.Unmarshal(b.Bytes(), &line); err != nil || line.Level != "error" || line.Msg != "exec: \"a\": b" || line.Container != "x" ||
+		line.Err != os.ErrNotExist.Error() {
+		t.Errorf("%s: %+v, %v", b.Bytes(), line, err)
+	}
+	if _, err := time.Parse(time.RFC3339, line.Time); err != nil {
+		t.Error(err)
+	}
+	b.Reset()
+	slog.New(&lineHandler{w: &b, level: slog.LevelInfo}).Warn("a\nb", "n", 1, "s", "x y")
+	if got := b.String(); !strings.HasPrefix(got, `time="`) || !strings.HasSuffix(got, ` level=warning msg="a\nb" n=1 s="x y"`+"\n") {
+		t.Errorf("%q", got)
 	}
 }
 
@@ -71,9 +132,7 @@ func TestUpdateResources(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add("-dt\x00-e\x00A\x00id")
 	f.Fuzz(func(_ *testing.T, s string) {
-		c := &call{flags: flag.NewFlagSet("exec", flag.ContinueOnError)}
-		c.flags.SetOutput(io.Discard)
-		execFlags(c)
+		c := newCall(&command{name: "exec", flags: execFlags, whole: true})
 		_ = c.parse(strings.Split(s, "\x00"))
 	})
 }

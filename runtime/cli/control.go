@@ -2,8 +2,10 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -16,9 +18,6 @@ import (
 )
 
 func (a *app) kill(ctx context.Context, c *call) (int, error) {
-	if c.opt.regex {
-		return 1, errdefs.NotImplemented("--regex is not supported: name the container")
-	}
 	sig := unix.SIGTERM
 	if len(c.args) > 1 {
 		var err error
@@ -26,12 +25,31 @@ func (a *app) kill(ctx context.Context, c *call) (int, error) {
 			return 1, err
 		}
 	}
+	if c.opt.regex {
+		return 0, a.each(c.args[0], func(made *container.Container) error { return made.Kill(ctx, sig, c.opt.all) })
+	}
 	made, err := a.load(c)
 	if err != nil {
 		return 1, err
 	}
 	defer func() { _ = made.Close() }()
 	return 0, made.Kill(ctx, sig, c.opt.all)
+}
+
+// each does what do does with every container whose id the expression matches somewhere.
+func (a *app) each(expression string, do func(*container.Container) error) error {
+	re, err := regexp.Compile(expression)
+	if err != nil {
+		return errdefs.InvalidArgument("--regex: %w", err)
+	}
+	all, err := container.List(a.root)
+	for _, made := range all {
+		if re.MatchString(made.ID()) {
+			err = errors.Join(err, do(made))
+		}
+		_ = made.Close()
+	}
+	return err
 }
 
 // parseSignal reads "9", "KILL", "SIGKILL", any case.
@@ -55,7 +73,7 @@ func parseSignal(s string) (syscall.Signal, error) {
 
 func (a *app) delete(ctx context.Context, c *call) (int, error) {
 	if c.opt.regex {
-		return 1, errdefs.NotImplemented("--regex is not supported: name the container")
+		return 0, a.each(c.args[0], func(made *container.Container) error { return made.Delete(ctx, c.opt.force) })
 	}
 	made, err := a.load(c)
 	if errdefs.IsNotFound(err) {

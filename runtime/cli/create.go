@@ -93,7 +93,7 @@ func exitOf(err error) int {
 
 func (a *app) createOptions(c *call) (*container.Options, error) {
 	o := &container.Options{ID: c.args[0], Root: a.root, Bundle: c.opt.bundle, NoPivot: c.opt.noPivot,
-		NoNewKeyring: c.opt.noNewKeyring, SystemdCgroup: a.systemd, PidFile: c.opt.pidFile,
+		NoNewKeyring: c.opt.noNewKeyring, SystemdCgroup: a.systemd, NoCgroup: a.noGroups, Rootless: a.rootless, PidFile: c.opt.pidFile,
 		Stdio: [3]*os.File{a.stdin, a.stdout, a.stderr}}
 	if o.Bundle == "" {
 		o.Bundle = "."

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/conex-containers/conex/base/errdefs"
-	"github.com/conex-containers/conex/linux/cgroup"
 	"github.com/conex-containers/conex/linux/pidfd"
+	"github.com/conex-containers/conex/runtime/container"
 )
 
 // event is one line of `events`, in runc's form.
@@ -17,69 +17,8 @@ type event struct {
 	Data any    `json:"data,omitempty"`
 }
 
-type statsData struct {
-	CPU    cpuData    `json:"cpu"`
-	Memory memoryData `json:"memory"`
-	Pids   pidsData   `json:"pids"`
-	Blkio  any        `json:"blkio"`
-	Huge   any        `json:"hugetlb"`
-}
-
-type cpuData struct {
-	Usage struct {
-		Total  uint64   `json:"total,omitempty"`
-		PerCPU []uint64 `json:"percpu,omitempty"`
-		Kernel uint64   `json:"kernel"`
-		User   uint64   `json:"user"`
-	} `json:"usage,omitempty"`
-	Throttling struct {
-		Periods          uint64 `json:"periods,omitempty"`
-		ThrottledPeriods uint64 `json:"throttledPeriods,omitempty"`
-		ThrottledTime    uint64 `json:"throttledTime,omitempty"`
-	} `json:"throttling,omitempty"`
-}
-
-type memoryEntry struct {
-	Limit   uint64 `json:"limit"`
-	Usage   uint64 `json:"usage,omitempty"`
-	Max     uint64 `json:"max,omitempty"`
-	Failcnt uint64 `json:"failcnt"`
-}
-
-type memoryData struct {
-	Cache     uint64            `json:"cache,omitempty"`
-	Usage     memoryEntry       `json:"usage,omitempty"`
-	Swap      memoryEntry       `json:"swap,omitempty"`
-	Kernel    memoryEntry       `json:"kernel,omitempty"`
-	KernelTCP memoryEntry       `json:"kernelTCP,omitempty"`
-	Raw       map[string]uint64 `json:"raw,omitempty"`
-}
-
-type pidsData struct {
-	Current uint64 `json:"current,omitempty"`
-	Limit   uint64 `json:"limit,omitempty"`
-}
-
-func stats(s *cgroup.Stats) statsData {
-	var d statsData
-	c := s.CpuStats
-	d.CPU.Usage.Total, d.CPU.Usage.PerCPU = c.CpuUsage.TotalUsage, c.CpuUsage.PercpuUsage
-	d.CPU.Usage.Kernel, d.CPU.Usage.User = c.CpuUsage.UsageInKernelmode, c.CpuUsage.UsageInUsermode
-	d.CPU.Throttling.Periods, d.CPU.Throttling.ThrottledPeriods = c.ThrottlingData.Periods, c.ThrottlingData.ThrottledPeriods
-	d.CPU.Throttling.ThrottledTime = c.ThrottlingData.ThrottledTime
-	m := s.MemoryStats
-	d.Memory.Cache, d.Memory.Raw = m.Cache, m.Stats
-	d.Memory.Usage = memoryEntry{m.Usage.Limit, m.Usage.Usage, m.Usage.MaxUsage, m.Usage.Failcnt}
-	d.Memory.Swap = memoryEntry{m.SwapUsage.Limit, m.SwapUsage.Usage, m.SwapUsage.MaxUsage, m.SwapUsage.Failcnt}
-	d.Memory.Kernel = memoryEntry{m.KernelUsage.Limit, m.KernelUsage.Usage, m.KernelUsage.MaxUsage, m.KernelUsage.Failcnt}
-	d.Memory.KernelTCP = memoryEntry{m.KernelTCPUsage.Limit, m.KernelTCPUsage.Usage, m.KernelTCPUsage.MaxUsage, m.KernelTCPUsage.Failcnt}
-	d.Pids = pidsData{s.PidsStats.Current, s.PidsStats.Limit}
-	d.Blkio, d.Huge = s.BlkioStats, s.HugetlbStats
-	return d
-}
-
-// events prints the counters once, or every interval until the container ends, with an event for each look that
-// found new victims of the out-of-memory killer.
+// events prints the counters once, or every interval until the container ends, and an event for each time that it
+// ran out of memory, when that happens.
 func (a *app) events(ctx context.Context, c *call) (int, error) {
 	every, err := time.ParseDuration(c.opt.interval)
 	if err != nil || every <= 0 {
@@ -94,26 +33,47 @@ func (a *app) events(ctx context.Context, c *call) (int, error) {
 		return 1, errdefs.FailedPrecondition("container with id %s is not running", made.ID())
 	}
 	out := json.NewEncoder(a.stdout)
-	var killed uint64
+	if c.opt.stats {
+		return 0, encodeStats(out, made)
+	}
+	return 0, watch(ctx, out, made, every)
+}
+
+func encodeStats(out *json.Encoder, made *container.Container) error {
+	s, err := made.Cgroup().Stats()
+	if err != nil {
+		return err
+	}
+	return out.Encode(event{"stats", made.ID(), stats(s)})
+}
+
+// watch reports until the container ends.
+func watch(ctx context.Context, out *json.Encoder, made *container.Container, every time.Duration) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	oom, err := made.Cgroup().WatchOOM(ctx)
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- pidfd.Wait(ctx, made.Pidfd()) }()
+	tick := time.NewTicker(every)
+	defer tick.Stop()
 	for {
-		s, err := made.Cgroup().Stats()
-		if err != nil {
-			return 1, err
-		}
-		if err := out.Encode(event{"stats", made.ID(), stats(s)}); err != nil || c.opt.stats {
-			return 0, err
-		}
-		if n, err := made.Cgroup().OOMKills(); err == nil && n > killed {
-			killed = n
-			if err := out.Encode(event{Type: "oom", ID: made.ID()}); err != nil {
-				return 1, err
+		select {
+		case err := <-ended:
+			return err
+		case _, ok := <-oom:
+			if !ok {
+				oom = nil // the group is gone: the container ends
+				continue
 			}
+			err = out.Encode(event{Type: "oom", ID: made.ID()})
+		case <-tick.C:
+			err = encodeStats(out, made)
 		}
-		pause, cancel := context.WithTimeout(ctx, every)
-		err = pidfd.Wait(pause, made.Pidfd())
-		cancel()
-		if err == nil {
-			return 0, nil
+		if err != nil {
+			return err
 		}
 	}
 }

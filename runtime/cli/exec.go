@@ -3,7 +3,9 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -53,8 +55,11 @@ func (a *app) exec(ctx context.Context, c *call) (int, error) {
 // execOptions are Exec's, and the foreground of a process that is not detached.
 func (a *app) execOptions(c *call, p *specs.Process) (*container.ExecOptions, *foreground, error) {
 	o := &container.ExecOptions{ID: strconv.Itoa(os.Getpid()), Process: p, Stdio: [3]*os.File{a.stdin, a.stdout, a.stderr},
-		PidFile: c.opt.pidFile, IgnorePaused: c.opt.ignorePaused, Cgroup: c.opt.cgroup}
+		PidFile: c.opt.pidFile, IgnorePaused: c.opt.ignorePaused}
 	var err error
+	if o.Cgroups, err = subgroups(c.opt.cgroups); err != nil {
+		return nil, nil, err
+	}
 	if o.ExtraFiles, err = inherited(c.opt.preserveFDs); err != nil {
 		return nil, nil, err
 	}
@@ -84,10 +89,10 @@ func execProcess(own *specs.Process, c *call) (*specs.Process, error) {
 		if err := json.Unmarshal(b, p); err != nil {
 			return nil, errdefs.InvalidArgument("%s: %w", o.process, err)
 		}
-		return p, nil
+		return p, checkProcess(p)
 	}
 	if len(c.args) < 2 {
-		return nil, errdefs.InvalidArgument("exec: a command, or --process, is needed")
+		return nil, errdefs.InvalidArgument("exec args cannot be empty: name a command, or use --process")
 	}
 	p := *own
 	p.Args = c.args[1:]
@@ -103,12 +108,57 @@ func execProcess(own *specs.Process, c *call) (*specs.Process, error) {
 	if o.apparmor != "" {
 		p.ApparmorProfile = o.apparmor
 	}
-	p.NoNewPrivileges = p.NoNewPrivileges || o.noNewPrivs
+	c.flags.Visit(func(f *flag.Flag) {
+		if f.Name == "no-new-privs" {
+			p.NoNewPrivileges = o.noNewPrivs
+		}
+	})
 	if err := setUser(&p, o.user, o.gids); err != nil {
 		return nil, err
 	}
 	addCapabilities(&p, o.caps)
-	return &p, nil
+	return &p, checkProcess(&p)
+}
+
+// checkProcess refuses a process that no kernel could start.
+func checkProcess(p *specs.Process) error {
+	switch {
+	case p.Cwd == "":
+		return errdefs.InvalidArgument("Cwd property must not be empty")
+	case !filepath.IsAbs(p.Cwd):
+		return errdefs.InvalidArgument("Cwd must be an absolute path")
+	case len(p.Args) == 0:
+		return errdefs.InvalidArgument("args must not be empty")
+	}
+	return nil
+}
+
+// subgroups reads --cgroup: one PATH for cgroup v2 (or every hierarchy of v1), or CONTROLLER[,CONTROLLER...]:PATH several times.
+func subgroups(args []string) (map[string]string, error) {
+	if len(args) == 0 {
+		return nil, nil
+	}
+	out := make(map[string]string, len(args))
+	for _, s := range args {
+		controllers, dir, ok := strings.Cut(s, ":")
+		if !ok {
+			if len(args) != 1 {
+				return nil, errdefs.InvalidArgument("invalid --cgroup argument: %s (missing <controller>: prefix)", s)
+			}
+			out[""] = s
+			continue
+		}
+		for controller := range strings.SplitSeq(controllers, ",") {
+			if controller == "" {
+				return nil, errdefs.InvalidArgument("invalid --cgroup argument: %s (empty <controller> prefix)", s)
+			}
+			if _, twice := out[controller]; twice {
+				return nil, errdefs.InvalidArgument("invalid --cgroup argument(s): controller %s specified multiple times", controller)
+			}
+			out[controller] = dir
+		}
+	}
+	return out, nil
 }
 
 // setUser reads UID[:GID]; anything else than numbers in range is an error, never a default (CVE-2026-30892).
@@ -145,7 +195,8 @@ func parseID(what, s string) (uint32, error) {
 	return uint32(n), nil
 }
 
-// addCapabilities gives the process more, but never inheritable ones (CVE-2022-29162).
+// addCapabilities gives the process more, but never inheritable ones (CVE-2022-29162). Ambient ones it gets only where
+// the configuration has inheritable ones: the kernel wants both.
 func addCapabilities(p *specs.Process, names []string) {
 	if len(names) == 0 {
 		return
@@ -156,6 +207,9 @@ func addCapabilities(p *specs.Process, names []string) {
 	}
 	for _, set := range []*[]string{&c.Bounding, &c.Effective, &c.Permitted} {
 		*set = append(append([]string(nil), *set...), names...)
+	}
+	if len(c.Inheritable) > 0 {
+		c.Ambient = append(append([]string(nil), c.Ambient...), names...)
 	}
 	p.Capabilities = &c
 }

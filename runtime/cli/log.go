@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"strings"
 
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/base/logging"
@@ -36,23 +35,13 @@ func (l *logFile) open() (context.Context, error) {
 	if l.debug {
 		level = slog.LevelDebug
 	}
-	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: lowerLevel}
-	var h slog.Handler
+	h := &lineHandler{w: w, level: level}
 	switch l.format {
 	case "json":
-		h = slog.NewJSONHandler(w, opts)
+		h.json = true
 	case "text", "":
-		h = slog.NewTextHandler(w, opts)
 	default:
 		return nil, errdefs.InvalidArgument("invalid log-format: %s", l.format)
 	}
 	return logging.Into(context.Background(), slog.New(h)), nil
-}
-
-// lowerLevel writes levels as logrus did, which is what readers of a runtime's log compare with.
-func lowerLevel(groups []string, a slog.Attr) slog.Attr {
-	if len(groups) == 0 && a.Key == slog.LevelKey {
-		return slog.String(slog.LevelKey, strings.ToLower(strings.Replace(a.Value.String(), "WARN", "WARNING", 1)))
-	}
-	return a
 }

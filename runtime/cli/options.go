@@ -16,9 +16,9 @@ type options struct {
 	noPivot, noNewKeyring, detach, keep, noSubreaper    bool
 	preserveFDs                                         int
 
-	cwd, user, process, label, apparmor, cgroup string
-	env, gids, caps                             list
-	tty, noNewPrivs, ignorePaused               bool
+	cwd, user, process, label, apparmor string
+	env, gids, caps, cgroups            list
+	tty, noNewPrivs, ignorePaused       bool
 
 	all, force, quiet, regex, stats, rootless bool
 	format                                    string
@@ -78,17 +78,17 @@ func execFlags(c *call) {
 	c.flags.Var(&o.caps, "c", "add a capability to the bounding set for the process")
 	c.flags.IntVar(&o.preserveFDs, "preserve-fds", 0, "pass N additional file descriptors to the container (stdio + $LISTEN_FDS + N in total)")
 	c.flags.BoolVar(&o.ignorePaused, "ignore-paused", false, "allow exec in a paused container")
-	c.flags.StringVar(&o.cgroup, "cgroup", "", "run the process in an (existing) sub-cgroup")
+	c.flags.Var(&o.cgroups, "cgroup", "run the process in (existing) sub-cgroups: [<controller>:]<cgroup>")
 }
 
 func killFlags(c *call) {
 	c.bothBool(&c.opt.all, "all", "a", "send the signal to all processes of the container")
-	c.flags.BoolVar(&c.opt.regex, "regex", false, "refused: an id is an id")
+	c.flags.BoolVar(&c.opt.regex, "regex", false, "the id is a regular expression (crun's flag)")
 }
 
 func deleteFlags(c *call) {
 	c.bothBool(&c.opt.force, "force", "f", "forcibly delete the container if it is still running (uses SIGKILL)")
-	c.flags.BoolVar(&c.opt.regex, "regex", false, "refused: an id is an id")
+	c.flags.BoolVar(&c.opt.regex, "regex", false, "the id is a regular expression (crun's flag)")
 }
 
 func listFlags(c *call) {

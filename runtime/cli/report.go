@@ -7,10 +7,15 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/runtime/container"
@@ -39,6 +44,12 @@ func (a *app) state(ctx context.Context, c *call) (int, error) {
 }
 
 func (a *app) list(ctx context.Context, c *call) (int, error) {
+	if c.opt.format != "table" && c.opt.format != "json" {
+		return 1, errdefs.InvalidArgument("invalid format option")
+	}
+	if _, err := os.Stat(a.root); a.rootSet && err != nil {
+		return 1, err
+	}
 	all, err := container.List(a.root)
 	if err != nil {
 		return 1, err
@@ -48,6 +59,7 @@ func (a *app) list(ctx context.Context, c *call) (int, error) {
 		s, err := m.State(ctx)
 		_ = m.Close()
 		if err == nil {
+			s.Owner = owner(filepath.Join(a.root, s.ID))
 			states = append(states, s)
 		}
 	}
@@ -61,8 +73,6 @@ func (a *app) list(ctx context.Context, c *call) (int, error) {
 		return 0, nil
 	case c.opt.format == "json":
 		return 0, json.NewEncoder(a.stdout).Encode(states)
-	case c.opt.format != "table":
-		return 1, errdefs.InvalidArgument("invalid format option %q", c.opt.format)
 	}
 	w := tabwriter.NewWriter(a.stdout, 12, 1, 3, ' ', 0)
 	_, _ = fmt.Fprint(w, "ID\tPID\tSTATUS\tBUNDLE\tCREATED\tOWNER\n")
@@ -72,9 +82,31 @@ func (a *app) list(ctx context.Context, c *call) (int, error) {
 	return 0, w.Flush()
 }
 
-// ps lists the container's processes by their numbers on the host. The columns are those of `ps -ef` that proc(5)
-// has; arguments for ps(1) are accepted and change nothing.
+// owner is who the directory belongs to, by name when /etc/passwd has one.
+func owner(dir string) string {
+	var st unix.Stat_t
+	if unix.Lstat(dir, &st) != nil {
+		return ""
+	}
+	uid := strconv.FormatUint(uint64(st.Uid), 10)
+	b, err := os.ReadFile("/etc/passwd")
+	if err != nil {
+		return "#" + uid
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Split(line, ":"); len(f) > 2 && f[2] == uid {
+			return f[0]
+		}
+	}
+	return "#" + uid
+}
+
+// ps lists the container's processes by their numbers on the host: the lines that ps(1) has of them, and where
+// the host has no ps(1), the columns that proc(5) has.
 func (a *app) ps(ctx context.Context, c *call) (int, error) {
+	if c.opt.format != "table" && c.opt.format != "json" {
+		return 1, errdefs.InvalidArgument("invalid format option")
+	}
 	made, err := a.load(c)
 	if err != nil {
 		return 1, err
@@ -87,16 +119,61 @@ func (a *app) ps(ctx context.Context, c *call) (int, error) {
 	if c.opt.format == "json" {
 		return 0, json.NewEncoder(a.stdout).Encode(pids)
 	}
-	if c.opt.format != "table" {
-		return 1, errdefs.InvalidArgument("invalid format option %q", c.opt.format)
+	args := c.args[1:]
+	if len(args) == 0 {
+		args = []string{"-ef"}
 	}
+	program, err := exec.LookPath("ps")
+	if err != nil && len(c.args) > 1 {
+		return 1, err
+	}
+	if err != nil {
+		return 0, a.processTable(pids)
+	}
+	out, err := exec.CommandContext(ctx, program, args...).CombinedOutput()
+	if err != nil {
+		return 1, fmt.Errorf("%w: %s", err, out)
+	}
+	return 0, a.filterTable(string(out), pids)
+}
+
+// filterTable prints the heading of ps(1)'s table and the lines of pids.
+func (a *app) filterTable(table string, pids []int) error {
+	heading, rest, _ := strings.Cut(table, "\n")
+	column := slices.Index(strings.Fields(heading), "PID")
+	if column < 0 {
+		return errdefs.InvalidArgument("couldn't find PID field in ps output")
+	}
+	if _, err := fmt.Fprintln(a.stdout, heading); err != nil {
+		return err
+	}
+	for line := range strings.Lines(rest) {
+		f := strings.Fields(line)
+		if len(f) <= column {
+			continue
+		}
+		pid, err := strconv.Atoi(f[column])
+		if err != nil {
+			return fmt.Errorf("unable to parse pid: %w", err)
+		}
+		if !slices.Contains(pids, pid) {
+			continue
+		}
+		if _, err := fmt.Fprint(a.stdout, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *app) processTable(pids []int) error {
 	w := tabwriter.NewWriter(a.stdout, 8, 1, 2, ' ', 0)
 	_, _ = fmt.Fprint(w, "UID\tPID\tPPID\tCMD\n")
 	for _, pid := range pids {
 		uid, ppid, cmd := processLine(pid)
 		_, _ = fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", uid, pid, ppid, cmd)
 	}
-	return 0, w.Flush()
+	return w.Flush()
 }
 
 // processLine reads what ps shows of a process; one that has just ended has empty columns.

@@ -11,12 +11,13 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/base/logging"
 )
 
 // updates are the values of update's flags, as written.
 type updates struct {
 	blkioWeight, cpuPeriod, cpuQuota, cpuBurst, rtPeriod, rtRuntime, shares, cpus, mems, idle string
-	memory, reservation, swap, pids, l3, memBW                                                string
+	memory, reservation, swap, pids, l3, memBW, kernel, kernelTCP                             string
 }
 
 func updateFlags(c *call) {
@@ -38,6 +39,8 @@ func updateFlags(c *call) {
 		{&u.idle, "cpu-idle", "set cgroup SCHED_IDLE or not, 0: default behavior, 1: SCHED_IDLE"},
 		{&u.memory, "memory", "memory limit (in bytes)"},
 		{&u.reservation, "memory-reservation", "memory reservation or soft_limit (in bytes)"},
+		{&u.kernel, "kernel-memory", "obsolete: no kernel has it any more"},
+		{&u.kernelTCP, "kernel-memory-tcp", "obsolete: no kernel has it any more"},
 		{&u.swap, "memory-swap", "total memory usage (memory + swap); set '-1' to enable unlimited swap"},
 		{&u.pids, "pids-limit", "maximum number of pids allowed in the container"},
 		{&u.l3, "l3-cache-schema", "refused: Intel RDT is not supported"},
@@ -57,6 +60,9 @@ func (a *app) update(ctx context.Context, c *call) (int, error) {
 		return 1, err
 	}
 	defer func() { _ = made.Close() }()
+	if c.opt.update.kernel != "" || c.opt.update.kernelTCP != "" {
+		logging.From(ctx).Warn("Kernel memory settings are ignored and will be removed")
+	}
 	return 0, made.Update(ctx, r)
 }
 
@@ -77,6 +83,7 @@ func (a *app) updateResources(c *call) (*specs.LinuxResources, error) {
 	if err := json.NewDecoder(in).Decode(r); err != nil {
 		return nil, errdefs.InvalidArgument("--resources: %w", err)
 	}
+	r.Devices = nil // never by an update: somebody may have given the container more (GPU plugins)
 	return r, nil
 }
 

@@ -167,12 +167,20 @@ func (k *creation) claim(_ context.Context, undo *cleanup.Stack) error {
 }
 
 func (k *creation) makeCgroup(_ context.Context, undo *cleanup.Stack) error {
+	if k.o.NoCgroup {
+		k.c.group, _ = cgroup.Open(nil)
+		return nil
+	}
 	path := k.spec.Linux.CgroupsPath
-	if path == "" {
+	if path == "" && !k.o.SystemdCgroup {
 		path = k.o.ID // below the caller's own
 	}
-	g, err := cgroup.New(cgroup.Config{Path: path, Systemd: k.o.SystemdCgroup, Resources: k.spec.Linux.Resources,
-		Rootless: os.Geteuid() != 0})
+	lenient := os.Geteuid() != 0
+	if k.o.Rootless != nil {
+		lenient = *k.o.Rootless
+	}
+	g, err := cgroup.New(cgroup.Config{Path: path, ID: k.o.ID, Systemd: k.o.SystemdCgroup, Resources: k.spec.Linux.Resources,
+		Rootless: lenient, Annotations: k.spec.Annotations})
 	if err != nil {
 		return err
 	}

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -258,7 +256,7 @@ func (e *execution) spawn(ctx context.Context, inside int) (*child.Program, *Pro
 	out := &Process{pidfd: -1}
 	clone := func() (err error) {
 		out.pid, out.pidfd, err = child.Clone(prog, 0, join)
-		return err
+		return e.instead(prog, out, err)
 	}
 	if all&unix.CLONE_NEWPID == 0 {
 		return prog, out, clone()
@@ -269,26 +267,6 @@ func (e *execution) spawn(ctx context.Context, inside int) (*child.Program, *Pro
 		}
 		return clone()
 	})
-}
-
-// join opens the container's cgroups, or a group below them.
-func (e *execution) join() (int, []int, error) {
-	if e.o.Cgroup == "" {
-		return openJoin(e.c.group)
-	}
-	sub := safepath.Clean(e.o.Cgroup)
-	if strings.Contains("/"+e.o.Cgroup+"/", "/../") {
-		return -1, nil, errdefs.InvalidArgument("sub-cgroup path %q leaves the container's", e.o.Cgroup)
-	}
-	paths := make(map[string]string)
-	for controller, dir := range e.c.rec.Cgroups {
-		paths[controller] = filepath.Join(dir, sub)
-	}
-	g, err := openGroup(paths)
-	if err != nil {
-		return -1, nil, err
-	}
-	return openJoin(g)
 }
 
 // handshake lets the process go and waits until it has executed its program.

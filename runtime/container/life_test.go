@@ -150,7 +150,7 @@ func TestExec(t *testing.T) {
 	if _, _, err := run(&specs.Process{Args: []string{"sh"}, Env: env, Cwd: "/nosuch"}); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("missing cwd: %v", err)
 	}
-	if _, err := r.Exec(ctx, ExecOptions{Process: &specs.Process{Args: []string{"sh"}, Cwd: "/"}, Cgroup: "../.."}); err == nil {
+	if _, err := r.Exec(ctx, ExecOptions{Process: &specs.Process{Args: []string{"sh"}, Cwd: "/"}, Cgroups: map[string]string{"": "../.."}}); err == nil {
 		t.Error("exec left the cgroup")
 	}
 }

@@ -41,6 +41,8 @@ type Options struct {
 	NoPivot       bool
 	NoNewKeyring  bool
 	SystemdCgroup bool
+	NoCgroup      bool  // make no control group (crun's --cgroup-manager=disabled)
+	Rootless      *bool // whether a control group that may not be made is no error; nil: for all but root
 	PidFile       string
 }
 
@@ -59,5 +61,6 @@ type ExecOptions struct {
 	ExtraFiles   []*os.File
 	PidFile      string
 	IgnorePaused bool
-	Cgroup       string // sub-cgroup, relative
+	// Cgroups are groups below the container's, by v1 controller; under "" that of cgroup v2, or of every hierarchy.
+	Cgroups map[string]string
 }
