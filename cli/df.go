@@ -114,6 +114,8 @@ func dfVerbose(w io.Writer, du client.DiskUsage) error {
 	for _, r := range du.BuildCache {
 		total += r.Size
 	}
-	_, err := fmt.Fprintf(w, "\nBuild cache usage: %s\n\n", units.HumanSize(float64(total)))
-	return err
+	if _, err := fmt.Fprintf(w, "\nBuild cache usage: %s\n\n", units.HumanSize(float64(total))); err != nil {
+		return err
+	}
+	return format.List(w, format.BuildCache(), "", false, format.BuildCacheRows(du.BuildCache, now))
 }

@@ -56,14 +56,33 @@ func (s *Session) events(ctx context.Context, o client.EventsOptions, layout str
 			_, err := fmt.Fprintln(s.Out, eventLine(m))
 			return err
 		case "json", "{{json .}}":
-			b, err := json.Marshal(m)
+			b, err := json.Marshal(legacyEvent(m))
 			if err == nil {
 				_, err = fmt.Fprintln(s.Out, string(b))
 			}
 			return err
 		}
-		return s.template(layout, m)
+		return s.template(layout, legacyEvent(m))
 	})
+}
+
+// oldEvent repeats an event in the form before API 1.22, which scripts go on reading.
+type oldEvent struct {
+	Status string `json:"status,omitempty"`
+	ID     string `json:"id,omitempty"`
+	From   string `json:"from,omitempty"`
+	events.Message
+}
+
+func legacyEvent(m events.Message) oldEvent {
+	old := oldEvent{Message: m}
+	switch m.Type {
+	case events.ContainerEventType:
+		old.Status, old.ID, old.From = string(m.Action), m.Actor.ID, m.Actor.Attributes["image"]
+	case events.ImageEventType:
+		old.Status, old.ID = string(m.Action), m.Actor.ID
+	}
+	return old
 }
 
 // eventLine is Docker's plain form: time, type, action, id and the attributes in brackets.

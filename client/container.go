@@ -118,11 +118,14 @@ func (c *Client) ContainerInspect(ctx context.Context, ref string) (container.In
 	return get[container.InspectResponse](ctx, c, "/containers/"+element(ref)+"/json", nil)
 }
 
-// ContainerInspectRaw is ContainerInspect as the engine's own bytes, with sizes when asked for.
+// ContainerInspectRaw is ContainerInspect as the engine's own bytes, with sizes when asked for. It has the fields of
+// API 1.51, NetworkSettings.IPAddress among them, which newer versions leave out.
 func (c *Client) ContainerInspectRaw(ctx context.Context, ref string, size bool) (json.RawMessage, error) {
 	q := url.Values{}
 	flag(q, "size", size)
-	return get[json.RawMessage](ctx, c, "/containers/"+element(ref)+"/json", q)
+	var out json.RawMessage
+	err := c.call(ctx, request{method: http.MethodGet, path: "/containers/" + element(ref) + "/json", query: q, most: legacy}, &out)
+	return out, err
 }
 
 // ContainerTop lists the processes of a container; psArgs are ps(1)'s.

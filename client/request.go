@@ -25,7 +25,8 @@ type request struct {
 	query  url.Values
 	header http.Header
 	body   any
-	bare   bool // path without the version prefix
+	bare   bool   // path without the version prefix
+	most   string // the newest API version whose answer is wanted; "" the client's
 }
 
 // conn is a connection with the buffer of its reader, which a response leaves bytes in.
@@ -86,7 +87,7 @@ func (c *Client) roundTrip(ctx context.Context, r request) (*response, error) {
 func (c *Client) build(r request) (*http.Request, error) {
 	path := r.path
 	if !r.bare {
-		path = "/v" + c.Version() + path
+		path = "/v" + lowest(c.Version(), r.most) + path
 	}
 	u := &url.URL{Scheme: "http", Host: "api.conex.localhost", Path: path, RawQuery: r.query.Encode()}
 	req := &http.Request{Method: r.method, URL: u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: r.header}

@@ -29,7 +29,7 @@ func (c *Client) ServerVersion(ctx context.Context) (system.VersionResponse, err
 	return get[system.VersionResponse](ctx, c, "/version", nil)
 }
 
-// DiskUsage is what system/df counts, in one shape for all API versions.
+// DiskUsage is what system/df counts.
 type DiskUsage struct {
 	LayersSize int64 // of all images together, shared layers once
 	Images     []image.Summary
@@ -40,30 +40,9 @@ type DiskUsage struct {
 
 // DiskUsage asks what images, containers, volumes and the build cache take.
 func (c *Client) DiskUsage(ctx context.Context) (DiskUsage, error) {
-	q := url.Values{}
-	flag(q, "verbose", !VersionLess(c.Version(), "1.52"))
-	raw, err := get[json.RawMessage](ctx, c, "/system/df", q)
-	if err != nil {
-		return DiskUsage{}, err
-	}
-	var out DiskUsage          // the shape until API 1.51
-	var usage system.DiskUsage // the shape since 1.52
-	if err := errors.Join(json.Unmarshal(raw, &out), json.Unmarshal(raw, &usage)); err != nil {
-		return DiskUsage{}, fmt.Errorf("system df: %w", err)
-	}
-	if u := usage.ImageUsage; u != nil {
-		out.Images, out.LayersSize = u.Items, u.TotalSize
-	}
-	if u := usage.ContainerUsage; u != nil {
-		out.Containers = u.Items
-	}
-	if u := usage.VolumeUsage; u != nil {
-		out.Volumes = u.Items
-	}
-	if u := usage.BuildCacheUsage; u != nil {
-		out.BuildCache = u.Items
-	}
-	return out, nil
+	var out DiskUsage
+	err := c.call(ctx, request{method: http.MethodGet, path: "/system/df", most: legacy}, &out)
+	return out, err
 }
 
 // EventsOptions of Events; Since and Until are seconds since the epoch, with a fraction.

@@ -65,6 +65,18 @@ func VersionLess(a, b string) bool {
 	return am < bm || am == bm && an < bn
 }
 
+// legacy is the last API version whose answers have what the command line prints and scripts read: the default
+// network's address of a container, and each object of the disk usage.
+const legacy = "1.51"
+
+// lowest is the older of the client's version and the newest one wanted.
+func lowest(version, most string) string {
+	if most != "" && VersionLess(most, version) {
+		return most
+	}
+	return version
+}
+
 func splitVersion(v string) (major, minor int) {
 	a, b, _ := strings.Cut(v, ".")
 	major, _ = strconv.Atoi(a)

@@ -161,6 +161,19 @@ func (s *Service) Endpoints() []Endpoint {
 	return all
 }
 
+// Usage counts the addresses of a network's subnet that are taken and those that are still free to give; ok is false for
+// a network without one.
+func (s *Service) Usage(id string) (taken, free uint64, ok bool) {
+	s.mu.Lock()
+	m := s.networks[id]
+	s.mu.Unlock()
+	if m == nil || m.subnet == nil {
+		return 0, 0, false
+	}
+	taken, free = m.subnet.Usage()
+	return taken, free, true
+}
+
 // walls returns what the firewall should hold: of all networks and of the published endpoints.
 func (s *Service) walls() ([]firewall.Network, []firewall.Port) {
 	s.mu.Lock()

@@ -8,7 +8,7 @@ import (
 
 // DefaultVersion is the newest API version that Conex serves, MinVersion the oldest that it negotiates down to.
 const (
-	DefaultVersion = "1.51"
+	DefaultVersion = "1.56"
 	MinVersion     = "1.24"
 )
 
@@ -35,6 +35,15 @@ type ListOptions struct {
 	Limit   int
 	Size    bool
 	Filters Filters
+}
+
+// ImageListOptions of GET /images/json.
+type ImageListOptions struct {
+	Filters    Filters
+	All        bool // untagged parents too
+	SharedSize bool // count what images share
+	Manifests  bool // each platform
+	Identity   bool // where each comes from; brings Manifests with it
 }
 
 // LogsOptions of GET /containers/{id}/logs.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/moby/moby/api/types/blkiodev"
 	types "github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 
@@ -220,5 +221,27 @@ func TestProcessRow(t *testing.T) {
 	}
 	if got := terminal(136<<8 | 3); got != "pts/3" {
 		t.Error(got)
+	}
+}
+
+// An update takes a rule away from a running container by a rate of 0, and leaves alone what it does not name.
+func TestUpdatedThrottles(t *testing.T) {
+	rule := func(path string, rate uint64) *blkiodev.ThrottleDevice {
+		return &blkiodev.ThrottleDevice{Path: path, Rate: rate}
+	}
+	old := types.Resources{BlkioDeviceReadBps: []*blkiodev.ThrottleDevice{rule("/dev/a", 1), rule("/dev/b", 2)}, BlkioDeviceWriteIOps: []*blkiodev.ThrottleDevice{rule("/dev/a", 3)}}
+	now := old
+	if err := mergeResources(&now, &types.Resources{BlkioDeviceReadBps: []*blkiodev.ThrottleDevice{rule("/dev/b", 9)}}); err != nil {
+		t.Fatal(err)
+	}
+	live := withoutThrottles(now, &old)
+	if got := live.BlkioDeviceReadBps; len(got) != 2 || *got[0] != *rule("/dev/b", 9) || *got[1] != *rule("/dev/a", 0) {
+		t.Errorf("read: %v", got)
+	}
+	if len(now.BlkioDeviceReadBps) != 1 || len(now.BlkioDeviceWriteIOps) != 1 || len(live.BlkioDeviceWriteIOps) != 1 {
+		t.Errorf("kept: %v %v", now, live)
+	}
+	if err := mergeResources(&now, &types.Resources{BlkioDeviceReadBps: []*blkiodev.ThrottleDevice{}}); err != nil || len(now.BlkioDeviceReadBps) != 0 {
+		t.Errorf("cleared: %v %v", now.BlkioDeviceReadBps, err)
 	}
 }

@@ -3,8 +3,10 @@ package container
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/moby/moby/api/types/blkiodev"
 	types "github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 
@@ -41,7 +43,8 @@ func (s *Service) ContainerUpdate(ctx context.Context, ref string, u *types.Upda
 	}
 	out.Warnings = append(out.Warnings, warnings...)
 	if c.phaseAlive() {
-		r, err := spec.Resources(&hc.Resources, s.cfg.Host)
+		live := withoutThrottles(hc.Resources, &rec.HostConfig.Resources)
+		r, err := spec.Resources(&live, s.cfg.Host)
 		if err != nil {
 			return out, err
 		}
@@ -104,5 +107,38 @@ func mergeResources(r, u *types.Resources) error {
 	if u.PidsLimit != nil {
 		r.PidsLimit = u.PidsLimit
 	}
+	if u.BlkioWeightDevice != nil {
+		r.BlkioWeightDevice = u.BlkioWeightDevice
+	}
+	for _, f := range throttles(r, u) {
+		if *f.now != nil {
+			*f.old = *f.now
+		}
+	}
 	return nil
+}
+
+// throttle is one kind of per-device rules in two sets of resources.
+type throttle struct{ old, now *[]*blkiodev.ThrottleDevice }
+
+func throttles(old, now *types.Resources) []throttle {
+	return []throttle{
+		{&old.BlkioDeviceReadBps, &now.BlkioDeviceReadBps}, {&old.BlkioDeviceWriteBps, &now.BlkioDeviceWriteBps},
+		{&old.BlkioDeviceReadIOps, &now.BlkioDeviceReadIOps}, {&old.BlkioDeviceWriteIOps, &now.BlkioDeviceWriteIOps},
+	}
+}
+
+// withoutThrottles adds to the new resources of a running container a rate of 0, the kernel's word for none, for each
+// device whose rule the update took away.
+func withoutThrottles(now types.Resources, old *types.Resources) types.Resources {
+	for _, f := range throttles(old, &now) {
+		list := slices.Clone(*f.now)
+		for _, d := range *f.old {
+			if !slices.ContainsFunc(*f.now, func(n *blkiodev.ThrottleDevice) bool { return n.Path == d.Path }) {
+				list = append(list, &blkiodev.ThrottleDevice{Path: d.Path})
+			}
+		}
+		*f.now = list
+	}
+	return now
 }

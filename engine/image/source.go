@@ -12,9 +12,16 @@ import (
 	"github.com/conex-containers/conex/manager/image"
 )
 
+// Unpacker finds images and unpacks them (manager/image).
+type Unpacker interface {
+	Get(ctx context.Context, ns, ref string) (image.Detail, error)
+	LoadHello(ctx context.Context, ns string) (image.Image, error)
+	Unpack(ctx context.Context, d image.Detail) (string, error)
+}
+
 // Source finds images for new containers. The image that is embedded in the engine is loaded when it is asked for
 // and not there.
-type Source struct{ Store Store }
+type Source struct{ Store Unpacker }
 
 // Get finds an image.
 func (s Source) Get(ctx context.Context, ns, ref string) (image.Detail, error) {

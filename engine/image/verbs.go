@@ -27,8 +27,8 @@ type Store interface {
 	Tag(ctx context.Context, ns, source, target string) error
 	Remove(ctx context.Context, ns, ref string, o image.RemoveOptions) ([]image.Removed, error)
 	Prune(ctx context.Context, ns string, o image.PruneOptions) ([]image.Removed, int64, error)
-	LoadHello(ctx context.Context, ns string) (image.Image, error)
-	Unpack(ctx context.Context, d image.Detail) (string, error)
+	Sources(ctx context.Context, target digest.Digest) []string
+	Attestations(ctx context.Context, ns, ref, platform string, predicates []string, bodies bool) ([]image.Statement, error)
 }
 
 // Mover moves images in and out (manager/image).
@@ -75,9 +75,9 @@ func (s *Service) running(id digest.Digest) []string {
 	return s.cfg.Containers.OfImage(id.String(), true)
 }
 
-// ImageList lists images, newest first. all changes nothing: there are no intermediate images.
-func (s *Service) ImageList(ctx context.Context, f docker.Filters, _, sharedSize, manifests bool) ([]types.Summary, error) {
-	m, err := s.newMatcher(ctx, f)
+// ImageList lists images, newest first. All changes nothing: there are no intermediate images.
+func (s *Service) ImageList(ctx context.Context, o docker.ImageListOptions) ([]types.Summary, error) {
+	m, err := s.newMatcher(ctx, o.Filters)
 	if err != nil {
 		return nil, err
 	}
@@ -88,11 +88,18 @@ func (s *Service) ImageList(ctx context.Context, f docker.Filters, _, sharedSize
 	slices.SortStableFunc(list, func(a, b image.Detail) int { return b.CreatedAt.Compare(a.CreatedAt) })
 	out := []types.Summary{}
 	for i := range list {
-		if m.matches(&list[i]) {
-			out = append(out, s.summary(&list[i], manifests))
+		if !m.matches(&list[i]) {
+			continue
 		}
+		sum := s.summary(&list[i], o.Manifests || o.Identity)
+		if o.Identity {
+			for j := range sum.Manifests {
+				sum.Manifests[j].ImageData.Identity = s.identity(ctx, &list[i])
+			}
+		}
+		out = append(out, sum)
 	}
-	if sharedSize {
+	if o.SharedSize {
 		s.shareSizes(ctx, list, out)
 	}
 	return out, nil
@@ -108,6 +115,18 @@ func (s *Service) summary(d *image.Detail, manifests bool) types.Summary {
 		out.Manifests = []types.ManifestSummary{s.manifest(d)}
 	}
 	return out
+}
+
+// identity tells where an image comes from, nil when nobody knows: it was loaded, imported or built.
+func (s *Service) identity(ctx context.Context, d *image.Detail) *types.Identity {
+	var out types.Identity
+	for _, repository := range s.cfg.Store.Sources(ctx, d.Target.Digest) {
+		out.Pull = append(out.Pull, types.PullIdentity{Repository: repository})
+	}
+	if len(out.Pull) == 0 {
+		return nil
+	}
+	return &out
 }
 
 func orEmpty(s []string) []string {
@@ -183,6 +202,7 @@ func (s *Service) ImageInspect(ctx context.Context, ref, platform string, manife
 	for _, l := range d.Config.RootFS.DiffIDs {
 		out.RootFS.Layers = append(out.RootFS.Layers, l.String())
 	}
+	out.Identity = s.identity(ctx, &d)
 	if manifests {
 		out.Manifests = []types.ManifestSummary{s.manifest(&d)}
 	}
@@ -213,6 +233,23 @@ func (s *Service) ImageHistory(ctx context.Context, ref, platform string) ([]typ
 	slices.Reverse(out)
 	if len(out) > 0 {
 		out[0].ID, out[0].Tags = d.ID.String(), d.Names
+	}
+	return out, nil
+}
+
+// ImageAttestations lists the in-toto statements about one platform of an image.
+func (s *Service) ImageAttestations(ctx context.Context, ref, platform string, predicates []string, bodies bool) ([]types.AttestationStatement, error) {
+	list, err := s.cfg.Store.Attestations(ctx, s.cfg.Namespace, ref, platform, predicates, bodies)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]types.AttestationStatement, 0, len(list))
+	for _, st := range list {
+		one := types.AttestationStatement{Descriptor: st.Descriptor, PredicateType: st.Predicate}
+		if st.Body != nil {
+			one.Statement = &st.Body
+		}
+		out = append(out, one)
 	}
 	return out, nil
 }

@@ -78,7 +78,17 @@ func (s *Service) NetworkInspect(_ context.Context, ref string) (types.Inspect, 
 		_ = r.MacAddress.UnmarshalText([]byte(e.MAC)) // ours: always well-formed
 		out.Containers[e.Container] = r
 	}
+	out.Status = s.status(n)
 	return out, nil
+}
+
+// status counts the addresses of the network's subnet.
+func (s *Service) status(n network.Network) *types.Status {
+	out := &types.Status{IPAM: types.IPAMStatus{Subnets: types.SubnetStatuses{}}}
+	if taken, free, ok := s.cfg.Manager.Usage(n.ID); ok && len(n.Subnets) > 0 {
+		out.IPAM.Subnets[n.Subnets[0].Prefix] = types.SubnetStatus{IPsInUse: taken, DynamicIPsAvailable: free}
+	}
+	return out
 }
 
 // view is a network as Docker shows it.

@@ -33,7 +33,7 @@ type Containers interface {
 
 // Images are counted and measured (engine/image).
 type Images interface {
-	ImageList(ctx context.Context, f docker.Filters, all, sharedSize, manifests bool) ([]itypes.Summary, error)
+	ImageList(ctx context.Context, o docker.ImageListOptions) ([]itypes.Summary, error)
 }
 
 // Volumes are measured (engine/volume).
@@ -118,7 +118,7 @@ func (s *Service) Version(context.Context) (system.VersionResponse, error) {
 // Info tells what `docker info` prints, all of it looked up.
 func (s *Service) Info(ctx context.Context) (system.Info, error) {
 	st := s.cfg.Static
-	images, err := s.cfg.Images.ImageList(ctx, nil, true, false, false)
+	images, err := s.cfg.Images.ImageList(ctx, docker.ImageListOptions{All: true})
 	if err != nil {
 		return system.Info{}, fmt.Errorf("info: %w", err)
 	}
@@ -221,7 +221,7 @@ func (s *Service) DiskUsage(ctx context.Context, kinds []string, verbose bool) (
 }
 
 func (s *Service) imageUsage(ctx context.Context, verbose bool) (*itypes.DiskUsage, error) {
-	list, err := s.cfg.Images.ImageList(ctx, nil, true, true, false)
+	list, err := s.cfg.Images.ImageList(ctx, docker.ImageListOptions{All: true, SharedSize: true})
 	if err != nil {
 		return nil, err
 	}

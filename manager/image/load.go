@@ -185,7 +185,7 @@ func (s *Service) documents(ctx context.Context, target ocispec.Descriptor) ([]*
 		}
 		if registry.IsManifest(mt) {
 			doc, err := readManifest(ctx, stored{s.Content}, d, data)
-			if depth > 0 && (errdefs.IsNotFound(err) || d.Annotations["vnd.docker.reference.type"] != "") {
+			if depth > 0 && (errdefs.IsNotFound(err) || d.Annotations[annotationReferenceType] != "") {
 				return nil
 			}
 			if err == nil {

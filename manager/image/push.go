@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
@@ -70,6 +71,9 @@ func (s *Service) pushOne(ctx context.Context, ns string, ref Reference, o PushO
 		p := &push{Service: s, ref: ref, repo: s.repository(ref, o.Auth), rep: rep}
 		target, err := p.send(ctx, img.Target, o.Platform)
 		if err != nil {
+			return pushError(ref, err)
+		}
+		if err := s.noteSource(ctx, target.Digest, ref); err != nil {
 			return pushError(ref, err)
 		}
 		rep.status("", fmt.Sprintf("%s: digest: %s size: %d", ref.Tag, target.Digest, target.Size))
@@ -205,13 +209,42 @@ func (p *push) blob(ctx context.Context, desc ocispec.Descriptor, rep *reporter)
 	} else {
 		rep.status(id, "Pushed")
 	}
-	if !slices.Contains(mountSources(sources), p.ref.Path) {
-		sources = strings.Trim(sources+","+p.ref.Path, ",")
-		if _, err := p.Content.Update(ctx, desc.Digest, map[string]string{label: sources}); err != nil {
-			return err
+	return p.noteSource(ctx, desc.Digest, p.ref)
+}
+
+// noteSource writes down that the repository has a blob.
+func (s *Service) noteSource(ctx context.Context, blob digest.Digest, ref Reference) error {
+	info, err := s.Content.Info(ctx, blob)
+	if err != nil {
+		return err
+	}
+	label := labelSource + ref.Domain
+	sources := info.Labels[label]
+	if slices.Contains(mountSources(sources), ref.Path) {
+		return nil
+	}
+	_, err = s.Content.Update(ctx, blob, map[string]string{label: strings.Trim(sources+","+ref.Path, ",")})
+	return err
+}
+
+// Sources are the repositories that an image was pulled from or pushed to, in their full form.
+func (s *Service) Sources(ctx context.Context, target digest.Digest) []string {
+	info, err := s.Content.Info(ctx, target)
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for key, value := range info.Labels {
+		domain, ok := strings.CutPrefix(key, labelSource)
+		if !ok {
+			continue
+		}
+		for _, name := range mountSources(value) {
+			out = append(out, domain+"/"+name)
 		}
 	}
-	return nil
+	slices.Sort(out)
+	return out
 }
 
 // mountSources are the repositories of this registry that are known to have a blob.

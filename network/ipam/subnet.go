@@ -140,6 +140,30 @@ func (s *Subnet) Used() int {
 	return s.used
 }
 
+// Usage counts the subnet's addresses that cannot be given out any more, reserved ones among them, and those that Next
+// still can.
+func (s *Subnet) Usage() (taken, free uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	taken = uint64(s.used + len(s.reserved))
+	free = s.to - s.from + 1
+	for o := range s.reserved {
+		if o >= s.from && o <= s.to {
+			free--
+		}
+	}
+	for n, c := range s.chunks {
+		for i, word := range c.words {
+			for ; word != 0; word &= word - 1 {
+				if o := n*chunkBits + uint64(i*64+bits.TrailingZeros64(word)); o >= s.from && o <= s.to {
+					free--
+				}
+			}
+		}
+	}
+	return taken, free
+}
+
 // free finds the first free offset of [from, to].
 func (s *Subnet) free(from, to uint64) (uint64, bool) {
 	for o := from; o <= to; {

@@ -52,6 +52,34 @@ func TestSubnetGivesEveryAddressOnce(t *testing.T) {
 	}
 }
 
+func TestUsage(t *testing.T) {
+	for _, c := range []struct {
+		prefix, within, gateway string
+		take                    string
+		taken, free             uint64
+	}{
+		{"172.17.0.0/16", "", "172.17.0.1", "172.17.3.4", 4, 65532}, // network, broadcast, gateway and the one
+		{"10.0.0.0/24", "10.0.0.128/25", "10.0.0.1", "10.0.0.2", 4, 127},
+		{"10.0.0.0/24", "10.0.0.128/25", "10.0.0.1", "10.0.0.200", 4, 126},
+		{"fd00::/120", "", "fd00::1", "fd00::7", 3, 253},
+	} {
+		var within netip.Prefix
+		if c.within != "" {
+			within = prefix(c.within)
+		}
+		s, err := NewSubnet(prefix(c.prefix), within, netip.MustParseAddr(c.gateway))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Take(netip.MustParseAddr(c.take)); err != nil {
+			t.Fatal(err)
+		}
+		if taken, free := s.Usage(); taken != c.taken || free != c.free {
+			t.Errorf("%s: %d taken, %d free, want %d and %d", c.prefix, taken, free, c.taken, c.free)
+		}
+	}
+}
+
 func TestFreedAddressComesBackLast(t *testing.T) {
 	s, err := NewSubnet(prefix("10.0.0.0/29"), netip.Prefix{}, netip.MustParseAddr("10.0.0.1"))
 	if err != nil {

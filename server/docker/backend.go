@@ -81,9 +81,10 @@ type Streams interface {
 
 // Images are the image verbs. progress may be nil.
 type Images interface {
-	ImageList(ctx context.Context, f Filters, all, sharedSize, manifests bool) ([]image.Summary, error)
+	ImageList(ctx context.Context, o docker.ImageListOptions) ([]image.Summary, error)
 	ImageInspect(ctx context.Context, ref, platform string, manifests bool) (*image.InspectResponse, error)
 	ImageHistory(ctx context.Context, ref, platform string) ([]image.HistoryResponseItem, error)
+	ImageAttestations(ctx context.Context, ref, platform string, predicates []string, bodies bool) ([]image.AttestationStatement, error)
 	ImageTag(ctx context.Context, source, repo, tag string) error
 	ImageRemove(ctx context.Context, ref string, force, noPrune bool) ([]image.DeleteResponse, error)
 	ImagesPrune(ctx context.Context, f Filters) (image.PruneReport, error)

@@ -87,7 +87,28 @@ func compatCreate(c *call, b *createBody, req *container.CreateRequest) []string
 	for i := range hc.Mounts {
 		compatMount(c, &hc.Mounts[i])
 	}
-	return compatMAC(c, b.MacAddress, req)
+	return append(compatBindings(c, hc), compatMAC(c, b.MacAddress, req)...)
+}
+
+// compatBindings treats ports with an empty list of bindings: before 1.53 they mean a random port, since then nothing.
+func compatBindings(c *call, hc *container.HostConfig) []string {
+	var empty []string
+	for port, bindings := range hc.PortBindings {
+		if len(bindings) > 0 {
+			continue
+		}
+		if !c.before(53) {
+			delete(hc.PortBindings, port)
+			continue
+		}
+		hc.PortBindings[port] = []network.PortBinding{{}}
+		empty = append(empty, port.String())
+	}
+	if len(empty) == 0 || c.before(52) {
+		return nil
+	}
+	slices.Sort(empty)
+	return []string{"Following container port(s) have an empty list of port-bindings: " + strings.Join(empty, ", ") + ". Such bindings will be discarded in a future version."}
 }
 
 // compatMount ignores options that did not exist yet, and keeps the meaning that they had before they did.

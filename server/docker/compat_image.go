@@ -55,6 +55,9 @@ func compatImage(c *call, info *image.InspectResponse) any {
 	if info.RepoDigests == nil {
 		info.RepoDigests = []string{}
 	}
+	if c.before(53) {
+		info.Identity = nil
+	}
 	if !c.before(52) {
 		return info
 	}

@@ -407,7 +407,7 @@ func (d *double) ExecInspect(_ context.Context, id string) (container.ExecInspec
 	return container.ExecInspectResponse{ID: id, ExitCode: &e.code}, nil
 }
 
-func (d *double) ImageList(context.Context, Filters, bool, bool, bool) ([]image.Summary, error) {
+func (d *double) ImageList(context.Context, docker.ImageListOptions) ([]image.Summary, error) {
 	var out []image.Summary
 	for name := range d.images {
 		out = append(out, image.Summary{ID: "sha256:" + strings.Repeat("a", 64), RepoTags: []string{name}, Size: 1234567, Created: 1700000000})
@@ -422,6 +422,10 @@ func (d *double) ImageInspect(_ context.Context, ref, platform string, _ bool) (
 	return &image.InspectResponse{ID: "sha256:" + strings.Repeat("a", 64), RepoTags: []string{ref}, Os: "linux", Architecture: "amd64", Size: 5}, nil
 }
 func (d *double) ImageHistory(context.Context, string, string) ([]image.HistoryResponseItem, error) {
+	return nil, nil
+}
+func (d *double) ImageAttestations(_ context.Context, _, platform string, _ []string, _ bool) ([]image.AttestationStatement, error) {
+	d.platform = platform
 	return nil, nil
 }
 func (d *double) ImageTag(_ context.Context, source, repo, tag string) error {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/moby/moby/api/types/image"
 
+	"github.com/conex-containers/conex/api/docker"
 	"github.com/conex-containers/conex/base/errdefs"
 )
 
@@ -15,7 +16,10 @@ func (s *Server) imageList(ctx context.Context, w *reply, c *call) error {
 		return err
 	}
 	compatImageFilter(c, f)
-	list, err := s.Images.ImageList(ctx, f, c.flag("all"), c.flag("shared-size"), c.flag("manifests"))
+	list, err := s.Images.ImageList(ctx, docker.ImageListOptions{
+		Filters: f, All: c.flag("all"), SharedSize: c.flag("shared-size") && !c.before(42),
+		Manifests: c.flag("manifests") && !c.before(47), Identity: c.flag("identity") && !c.before(54),
+	})
 	if err != nil {
 		return err
 	}
@@ -51,6 +55,21 @@ func (s *Server) imageHistory(ctx context.Context, w *reply, c *call) error {
 		items = []image.HistoryResponseItem{}
 	}
 	return w.json(http.StatusOK, items)
+}
+
+func (s *Server) imageAttestations(ctx context.Context, w *reply, c *call) error {
+	platform, err := c.platform(55)
+	if err != nil {
+		return err
+	}
+	list, err := s.Images.ImageAttestations(ctx, c.id(), platform, c.values()["type"], c.flag("statement"))
+	if err != nil {
+		return err
+	}
+	if list == nil {
+		list = []image.AttestationStatement{}
+	}
+	return w.json(http.StatusOK, list)
 }
 
 func (s *Server) imageTag(ctx context.Context, w *reply, c *call) error {

@@ -69,7 +69,7 @@ func (s *Server) routes() []route {
 		r(get, "/images/{name...}/json", s.imageInspect, first, view),
 		r(get, "/images/{name...}/history", s.imageHistory, first, view),
 		r(get, "/images/{name...}/get", s.imageSave, first, view),
-		r(get, "/images/{name...}/attestations", s.absent, 55, view),
+		r(get, "/images/{name...}/attestations", s.imageAttestations, 55, view),
 		r(post, "/images/{name...}/push", s.imagePush, first, view),
 		r(post, "/images/{name...}/tag", s.imageTag, first, whole),
 		r(del, "/images/{name...}", s.imageRemove, first, whole),

@@ -264,7 +264,7 @@ func TestPullStream(t *testing.T) {
 func TestLegacyAnswers(t *testing.T) {
 	d := newDouble()
 	s := door(d)
-	if w := ask(s, "POST", "/containers/create?name=c1", `{"Image":"busybox","Cmd":"echo","Entrypoint":"/x","MacAddress":"02:42:ac:11:00:09"}`); w.Code != 201 {
+	if w := ask(s, "POST", "/v1.51/containers/create?name=c1", `{"Image":"busybox","Cmd":"echo","Entrypoint":"/x","MacAddress":"02:42:ac:11:00:09"}`); w.Code != 201 {
 		t.Fatal(w.Code, w.Body)
 	}
 	req := d.containers[0].req
