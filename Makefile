@@ -41,9 +41,10 @@ check:
 	$(GO) run github.com/kisielk/errcheck@v1.30.0 -ignoretests ./...
 
 # Side by side with Debian's dockerd, containerd and podman; nothing else should run meanwhile.
+# BENCH=oci,exec selects rows and kinds of rows: engine, oci, probes, idle.
 bench: build
 	test/setup bench
-	$(GO) run ./test/bench
+	$(GO) run ./test/bench -rows "$(BENCH)"
 
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system

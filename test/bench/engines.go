@@ -1,18 +1,11 @@
 package main
 
 import (
-	"archive/tar"
-	"bytes"
-	"crypto/sha256"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -23,12 +16,13 @@ type engine struct {
 	name   string
 	cli    []string // the command line up to the verb
 	ctr    bool     // speaks ctr's verbs, not Docker's
-	run    []string // flags that this engine's run needs on this kind of machine
+	flags  []string // that this engine's run needs on this kind of machine
 	group  string   // control group name, for CPU
+	serves []string // the daemon's command line
+	load   []string // the arguments that load an archive of the image
+	socket string
 	daemon *exec.Cmd
 }
-
-const cpuacct = "/sys/fs/cgroup/cpuacct"
 
 // shell quotes a command of the engine for sh -c.
 func (e *engine) shell(args string) string { return strings.Join(e.cli, " ") + " " + args }
@@ -37,117 +31,87 @@ func (e *engine) shell(args string) string { return strings.Join(e.cli, " ") + "
 func (e *engine) line(args []string) []string {
 	line := append(append([]string{}, e.cli...), args[0])
 	if args[0] == "run" {
-		line = append(line, e.run...)
+		line = append(line, e.flags...)
 	}
 	return append(line, args[1:]...)
 }
 
-// command is argv, run inside the engine's control group.
-func (e *engine) command(argv []string) *exec.Cmd {
-	script := `for g in "$0"; do echo $$ > "$g"; done; exec "$@"`
-	return exec.Command("/bin/sh", append([]string{"-c", script, e.procs()}, argv...)...)
-}
-
-func (e *engine) procs() string { return filepath.Join(cpuacct, e.group, "cgroup.procs") }
-
-func (e *engine) usage() (time.Duration, error) {
-	b, err := os.ReadFile(filepath.Join(cpuacct, e.group, "cpuacct.usage"))
-	if err != nil {
-		return 0, err
-	}
-	n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
-	return time.Duration(n), err
-}
-
-// do runs a command of the engine that is not measured.
-func (e *engine) do(argv ...string) error {
-	if argv == nil {
-		return nil
-	}
-	b, err := e.command(argv).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s: %v: %w: %s", e.name, argv, err, b)
-	}
-	return nil
-}
-
-// timed measures one command. The CPU figure is read after a rest, so that what the daemon does behind the answer
-// counts as well; the wrapper shell that joins the group (about 1 ms CPU) is the same for every engine.
-func (e *engine) timed(argv ...string) (sample, error) {
-	before, err := e.usage()
-	if err != nil {
-		return sample{}, err
-	}
-	cmd := e.command(argv)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	start := time.Now()
-	err = cmd.Run()
-	took := time.Since(start)
-	if err != nil {
-		return sample{}, fmt.Errorf("%s: %v: %w: %s", e.name, argv, err, out.Bytes())
-	}
-	time.Sleep(150 * time.Millisecond)
-	after, err := e.usage()
-	return sample{wall: took, cpu: after - before}, err
-}
-
-func startEngines(dir, archive, only string) (engines []*engine, stop func(), err error) {
-	stop = func() {
-		for _, e := range slices.Backward(engines) {
-			e.end()
-		}
-	}
+// columns are the engines, none of them running yet.
+func columns(dir string) ([]*engine, error) {
 	bin, err := filepath.Abs("bin")
 	if err != nil {
-		return nil, stop, err
+		return nil, err
 	}
-	sock := func(name string) string { return "unix://" + dir + "/" + name + ".sock" }
-	type column struct {
-		engine
-		daemon []string
-		load   []string
-		socket string
+	// A daemon with Docker's flags, and a client of it.
+	daemon := func(name, cli, group, short string, argv ...string) *engine {
+		socket := dir + "/" + short + ".sock"
+		return &engine{name: name, cli: []string{cli, "-H", "unix://" + socket}, group: group, socket: socket, load: []string{"load", "-q", "-i"},
+			serves: append(argv, "--cgroup-parent", "/"+group, "--data-root", dir+"/"+short, "--exec-root", dir+"/run/"+short,
+				"-H", "unix://"+socket, "--pidfile", dir+"/"+short+".pid")}
 	}
-	roots := func(name string) []string {
-		return []string{"--data-root", dir + "/" + name, "--exec-root", dir + "/run/" + name, "-H", sock(name), "--pidfile", dir + "/" + name + ".pid"}
-	}
-	podman := []string{"podman", "--root", dir + "/podman", "--runroot", dir + "/run/podman", "--runtime", "crun", "--cgroup-manager", "cgroupfs", "--events-backend", "file"}
-	columns := []column{
-		{engine: engine{name: "conex", cli: []string{bin + "/conex", "-H", sock("cx1")}, group: "conex-bench-1"},
-			daemon: append([]string{bin + "/conexd", "--cgroup-parent", "/conex-bench-1"}, roots("cx1")...), load: []string{bin + "/conex", "-H", sock("cx1"), "load", "-q", "-i", archive}, socket: dir + "/cx1.sock"},
-		{engine: engine{name: "docker/conexd", cli: []string{"docker", "-H", sock("cx2")}, group: "conex-bench-2"},
-			daemon: append([]string{bin + "/conexd", "--cgroup-parent", "/conex-bench-2"}, roots("cx2")...), load: []string{"docker", "-H", sock("cx2"), "load", "-q", "-i", archive}, socket: dir + "/cx2.sock"},
-		{engine: engine{name: "docker/dockerd", cli: []string{"docker", "-H", sock("dd")}, group: "conex-bench-3"},
-			daemon: append([]string{"dockerd", "--cgroup-parent", "/conex-bench-3", "--default-ulimit", "nofile=1024:1024"}, roots("dd")...), load: []string{"docker", "-H", sock("dd"), "load", "-q", "-i", archive}, socket: dir + "/dd.sock"},
-		{engine: engine{name: "podman+crun", cli: podman, group: "conex-bench-4",
-			run: []string{"--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000", "--cgroup-parent", "/conex-bench-4"}},
-			load: append(append([]string{}, podman...), "load", "-q", "-i", archive)},
-		{engine: engine{name: "ctr+runc", cli: []string{"ctr", "-a", dir + "/ctrd.sock"}, ctr: true, group: "conex-bench-5", run: []string{"--cgroup", "/conex-bench-5/c"}},
-			daemon: []string{"containerd", "--config", dir + "/containerd.toml"}, load: []string{"ctr", "-a", dir + "/ctrd.sock", "image", "import", archive}, socket: dir + "/ctrd.sock"},
-	}
-	if err := prepare(dir); err != nil {
-		return nil, stop, err
-	}
-	for _, c := range columns {
-		if only != "" && !slices.Contains(strings.Split(only, ","), c.name) {
+	return []*engine{
+		daemon("conex", bin+"/conex", "conex-bench-1", "cx1", bin+"/conexd"),
+		daemon("docker/conexd", "docker", "conex-bench-2", "cx2", bin+"/conexd"),
+		daemon("docker/dockerd", "docker", "conex-bench-3", "dd", "dockerd", "--default-ulimit", "nofile=1024:1024"),
+		{name: "podman+crun", group: "conex-bench-4", load: []string{"load", "-q", "-i"},
+			cli: []string{"podman", "--root", dir + "/podman", "--runroot", dir + "/run/podman", "--runtime", "crun",
+				"--cgroup-manager", "cgroupfs", "--events-backend", "file"},
+			flags: []string{"--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000", "--cgroup-parent", "/conex-bench-4"}},
+		{name: "ctr+runc", ctr: true, group: "conex-bench-5", load: []string{"image", "import"}, socket: dir + "/ctrd.sock",
+			cli: []string{"ctr", "-a", dir + "/ctrd.sock"}, flags: []string{"--cgroup", "/conex-bench-5/c"},
+			serves: []string{"containerd", "--config", dir + "/containerd.toml"}},
+	}, nil
+}
+
+// need returns those of the named engines that were asked for, running and with the image loaded.
+func (b *bench) need(names ...string) (list []*engine, err error) {
+	for _, name := range names {
+		if !b.wantsEngine(name) {
 			continue
 		}
-		e := &c.engine
-		if err := os.MkdirAll(filepath.Join(cpuacct, e.group), 0o755); err != nil {
-			return engines, stop, err
+		e, err := b.started(name)
+		if err != nil {
+			return nil, err
 		}
-		engines = append(engines, e)
-		if c.daemon != nil {
-			if err := e.serve(c.daemon, c.socket, dir); err != nil {
-				return engines, stop, err
-			}
-		}
-		if err := e.do(c.load...); err != nil {
-			return engines, stop, err
+		list = append(list, e)
+	}
+	return list, nil
+}
+
+func (b *bench) started(name string) (*engine, error) {
+	for _, e := range b.engines {
+		if e.name == name {
+			return e, nil
 		}
 	}
-	return engines, stop, nil
+	all, err := columns(b.dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range all {
+		if e.name != name {
+			continue
+		}
+		b.engines = append(b.engines, e)
+		return e, e.begin(b.dir, b.archive)
+	}
+	return nil, fmt.Errorf("no engine %q", name)
+}
+
+// begin makes the engine's control group, starts its daemon and loads the image.
+func (e *engine) begin(dir, archive string) error {
+	if err := os.MkdirAll(filepath.Join(cpuacct, e.group), 0o755); err != nil {
+		return err
+	}
+	if e.serves != nil {
+		if err := e.serve(dir); err != nil {
+			return err
+		}
+	}
+	if e.load == nil {
+		return nil
+	}
+	return e.do(steps(e.line(append(e.load, archive))))
 }
 
 // prepare writes what the engines need, in this program's own mount namespace: a tmpfs for what lives below /run on
@@ -169,28 +133,30 @@ func prepare(dir string) error {
 		"version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\n  address = %q\n", dir+"/ctrd", dir+"/run/ctrd", dir+"/ctrd.sock")), 0o644)
 }
 
-func (e *engine) serve(argv []string, socket, dir string) error {
-	log, err := os.Create(filepath.Join(dir, filepath.Base(argv[0])+e.group+".log"))
+// serve starts the daemon and waits until it answers.
+func (e *engine) serve(dir string) error {
+	log, err := os.Create(filepath.Join(dir, e.group+".log"))
 	if err != nil {
 		return err
 	}
-	cmd := e.command(argv)
+	cmd := exec.Command(e.serves[0], e.serves[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
+	if err := e.start(cmd); err != nil {
 		return err
 	}
 	e.daemon = cmd
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if c, err := net.Dial("unix", socket); err == nil {
+		if c, err := net.Dial("unix", e.socket); err == nil {
 			return c.Close()
 		}
 		if time.Now().After(deadline) {
 			b, _ := os.ReadFile(log.Name())
-			return fmt.Errorf("%s does not answer:\n%s", argv[0], b)
+			return fmt.Errorf("%s does not answer:\n%s", e.serves[0], b)
 		}
 	}
 }
 
+// end stops the daemon and clears away what is left.
 func (e *engine) end() {
 	if e.daemon != nil {
 		_ = e.daemon.Process.Signal(syscall.SIGTERM)
@@ -203,89 +169,5 @@ func (e *engine) end() {
 			<-done
 		}
 	}
-	for range 50 { // what an engine left running in its group is ended, then the group goes
-		b, err := os.ReadFile(e.procs())
-		if err != nil {
-			return
-		}
-		for _, f := range strings.Fields(string(b)) {
-			if pid, err := strconv.Atoi(f); err == nil {
-				_ = syscall.Kill(pid, syscall.SIGKILL)
-			}
-		}
-		left := false
-		dirs, _ := filepath.Glob("/sys/fs/cgroup/*/" + e.group)
-		for _, dir := range dirs { // the engines make the container's parent in every hierarchy
-			left = exec.Command("find", dir, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";").Run() != nil || left
-			_, err := os.Stat(dir)
-			left = left || err == nil
-		}
-		if !left {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-}
-
-// busybox writes a docker archive with Debian's static busybox, tagged docker.io/library/bench:latest.
-func busybox(path string) error {
-	b, err := os.ReadFile("/bin/busybox")
-	if err != nil {
-		return fmt.Errorf("%w: apt-get install busybox-static", err)
-	}
-	list, err := exec.Command("/bin/busybox", "--list").Output()
-	if err != nil {
-		return err
-	}
-	var layer bytes.Buffer
-	tw := tar.NewWriter(&layer)
-	add := func(h *tar.Header, body []byte) {
-		h.Size = int64(len(body))
-		if err == nil {
-			err = tw.WriteHeader(h)
-		}
-		if err == nil {
-			_, err = tw.Write(body)
-		}
-	}
-	for _, d := range []string{"bin/", "etc/", "proc/", "sys/", "dev/", "tmp/"} {
-		add(&tar.Header{Typeflag: tar.TypeDir, Name: d, Mode: 0o755}, nil)
-	}
-	add(&tar.Header{Typeflag: tar.TypeReg, Name: "bin/busybox", Mode: 0o755}, b)
-	for _, name := range strings.Fields(string(list)) {
-		if name != "busybox" {
-			add(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + name, Linkname: "busybox"}, nil)
-		}
-	}
-	add(&tar.Header{Typeflag: tar.TypeReg, Name: "etc/passwd", Mode: 0o644}, []byte("root:x:0:0:root:/root:/bin/sh\n"))
-	if err != nil {
-		return err
-	}
-	if err := tw.Close(); err != nil {
-		return err
-	}
-	sum := func(b []byte) string { return fmt.Sprintf("%x", sha256.Sum256(b)) }
-	config, _ := json.Marshal(map[string]any{"architecture": "amd64", "os": "linux",
-		"config": map[string]any{"Env": []string{"PATH=/bin"}, "Cmd": []string{"sh"}},
-		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + sum(layer.Bytes())}}})
-	manifest, _ := json.Marshal([]map[string]any{{"Config": sum(config) + ".json", "RepoTags": []string{image}, "Layers": []string{"layer.tar"}}})
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = f.Close() }()
-	tw = tar.NewWriter(f)
-	for _, file := range []struct {
-		name string
-		body io.Reader
-		size int
-	}{{"layer.tar", &layer, layer.Len()}, {sum(config) + ".json", bytes.NewReader(config), len(config)}, {"manifest.json", bytes.NewReader(manifest), len(manifest)}} {
-		if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: file.name, Mode: 0o644, Size: int64(file.size)}); err != nil {
-			return err
-		}
-		if _, err := io.Copy(tw, file.body); err != nil {
-			return err
-		}
-	}
-	return tw.Close()
+	e.clear()
 }

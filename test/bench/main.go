@@ -1,14 +1,17 @@
-// Command bench measures Conex side by side with Debian's engines: the same command on every engine, rows interleaved
-// in one run, wall time and the total CPU time of client, daemons, helpers and containers.
+// Command bench measures Conex side by side with Debian's engines and runtimes: the same command on every one, rows
+// interleaved in one run, wall time and the total CPU time of client, daemons, helpers and containers.
 //
-//	go run ./test/bench [-n 15] [-rows run,exec] [-engines conex,docker/conexd,...] [-csv FILE]
+//	go run ./test/bench [-n 15] [-rows oci,exec,...] [-engines conex,docker/conexd,...] [-csv FILE]
+//
+// -rows takes names of rows and of kinds of rows: engine (run, exec, rm, ps), oci (the runtimes alone), probes
+// (100 execs a second) and idle (memory of 100 idle containers).
 //
 // Every engine runs on roots of its own in one network namespace that this program makes, all processes of an engine
 // in one control group whose cpuacct.usage is the CPU figure (kernel threads are not counted).
 package main
 
 import (
-	"encoding/csv"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -17,24 +20,54 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
+// options are the command line's.
+type options struct {
+	n              int
+	rows, engines  []string // empty is all
+	out            string
+	pause          time.Duration
+	probes, idle   int
+	probesDuration time.Duration
+}
+
 func main() {
-	n := flag.Int("n", 15, "counted rounds")
-	rows := flag.String("rows", "", "only these rows, comma separated (default: all)")
-	only := flag.String("engines", "", "only these engines, comma separated (default: all)")
-	out := flag.String("csv", "test/bench/out/bench.csv", "where the table goes as CSV")
-	pause := flag.Duration("pause", 50*time.Millisecond, "rest between two runs, so that the kernel's grace periods are cold")
+	var o options
+	var rows, engines string
+	flag.IntVar(&o.n, "n", 15, "counted rounds")
+	flag.StringVar(&rows, "rows", "", "only these rows or kinds of rows, comma separated (default: all)")
+	flag.StringVar(&engines, "engines", "", "only these engines, comma separated (default: all)")
+	flag.StringVar(&o.out, "csv", "test/bench/out/bench.csv", "where the table goes as CSV")
+	flag.DurationVar(&o.pause, "pause", 50*time.Millisecond, "rest between two runs, so that the kernel's grace periods are cold")
+	flag.IntVar(&o.probes, "rate", 100, "exec probes a second")
+	flag.DurationVar(&o.probesDuration, "probing", 20*time.Second, "how long each engine is probed")
+	flag.IntVar(&o.idle, "idle", 100, "idle containers, for the memory of their helpers")
 	flag.Parse()
+	o.rows, o.engines = words(rows), words(engines)
 	if os.Getenv("CONEX_BENCH_INSIDE") == "" {
 		os.Exit(inside())
 	}
-	if err := run(*n, *rows, *only, *out, *pause); err != nil {
+	if err := run(o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+func words(list string) []string {
+	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' })
+}
+
+// wants reports whether a row was asked for.
+func (o *options) wants(kind, name string) bool {
+	return len(o.rows) == 0 || slices.Contains(o.rows, kind) || slices.Contains(o.rows, name)
+}
+
+func (o *options) wantsEngine(name string) bool {
+	return len(o.engines) == 0 || slices.Contains(o.engines, name)
 }
 
 // inside runs this program again in network and mount namespaces of its own.
@@ -50,35 +83,13 @@ func inside() int {
 	return 0
 }
 
-// sample is one measured run.
-type sample struct{ wall, cpu time.Duration }
-
-// figures of one engine in one row.
-type figures struct{ samples []sample }
-
-func (f *figures) median(of func(sample) time.Duration) time.Duration {
-	var d []time.Duration
-	for _, s := range f.samples {
-		d = append(d, of(s))
-	}
-	slices.Sort(d)
-	return d[len(d)/2]
-}
-
-func (f *figures) least(of func(sample) time.Duration) time.Duration {
-	low := of(f.samples[0])
-	for _, s := range f.samples {
-		low = min(low, of(s))
-	}
-	return low
-}
-
-func wall(s sample) time.Duration { return s.wall }
-func cpu(s sample) time.Duration  { return s.cpu }
-
-func run(n int, rows, only, out string, pause time.Duration) error {
+func run(o options) error {
 	if b, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
 		return fmt.Errorf("ip link set lo up: %w: %s", err, b)
+	}
+	// Containers of the runtimes alone become this program's children, which reaps them as a shim does.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("become the subreaper: %w", err)
 	}
 	dir, err := os.MkdirTemp("/tmp", "conex-bench-")
 	if err != nil {
@@ -88,27 +99,80 @@ func run(n int, rows, only, out string, pause time.Duration) error {
 		_ = syscall.Unmount(dir+"/run", syscall.MNT_DETACH)
 		_ = exec.Command("rm", "-rf", "--one-file-system", dir).Run()
 	}()
-	archive := filepath.Join(dir, "busybox.tar")
-	if err := busybox(archive); err != nil {
+	if err := prepare(dir); err != nil {
 		return err
 	}
-	engines, stop, err := startEngines(dir, archive, only)
-	defer stop()
+	b := &bench{options: o, dir: dir}
+	defer b.stop()
+	if err := b.all(); err != nil {
+		return err
+	}
+	return errors.Join(write(timeHead, b.table, o.out), write(memoryHead, b.memory, strings.TrimSuffix(o.out, ".csv")+"-memory.csv"))
+}
+
+// bench is one run of this program.
+type bench struct {
+	options
+	dir     string
+	archive string    // the image
+	engines []*engine // those that run
+	table   [][]string
+	memory  [][]string
+}
+
+// stop ends every engine, the last one first.
+func (b *bench) stop() {
+	for _, e := range slices.Backward(b.engines) {
+		e.end()
+	}
+}
+
+// all runs every kind of row that was asked for.
+func (b *bench) all() error {
+	b.archive = filepath.Join(b.dir, "busybox.tar")
+	if err := busybox(b.archive); err != nil {
+		return err
+	}
+	for _, kind := range []struct {
+		name string
+		rows []row
+		do   func([]row) error
+	}{
+		{"engine", engineRows(), b.daemons},
+		{"oci", ociRows(), b.runtimes},
+		{"probes", []row{{name: "probes"}}, b.probing},
+		{"idle", []row{{name: "idle"}}, b.resting},
+	} {
+		wanted := slices.DeleteFunc(kind.rows, func(r row) bool { return !b.wants(kind.name, r.name) })
+		if len(wanted) == 0 {
+			continue
+		}
+		if err := kind.do(wanted); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// daemons measures the engines, each with its own command line.
+func (b *bench) daemons(rows []row) error {
+	engines, err := b.need("conex", "docker/conexd", "docker/dockerd", "podman+crun", "ctr+runc")
 	if err != nil {
 		return err
 	}
-	var table [][]string
-	for _, r := range allRows() {
-		if rows != "" && !slices.Contains(strings.Split(rows, ","), r.name) {
-			continue
-		}
-		result, err := measure(r, engines, n, pause)
+	return b.interleave(rows, engines, "docker/dockerd")
+}
+
+// interleave measures the rows, each on all engines, and compares with the peer.
+func (b *bench) interleave(rows []row, engines []*engine, peer string) error {
+	for _, r := range rows {
+		result, err := measure(r, engines, b.n, b.pause)
 		if err != nil {
 			return err
 		}
-		table = append(table, report(r, engines, result)...)
+		b.table = append(b.table, report(r.name, engines, result, peer)...)
 	}
-	return write(table, out)
+	return nil
 }
 
 // measure runs one row: a warm-up of each engine, then n rounds A B C A B C.
@@ -119,20 +183,9 @@ func measure(r row, engines []*engine, n int, pause time.Duration) (map[*engine]
 			if r.command(e) == nil {
 				continue
 			}
-			if r.before != nil {
-				if err := e.do(r.before(e)...); err != nil {
-					return nil, fmt.Errorf("%s: before: %w", r.name, err)
-				}
-			}
-			time.Sleep(pause)
-			s, err := e.timed(r.command(e)...)
+			s, err := r.once(e, pause)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", r.name, err)
-			}
-			if r.after != nil {
-				if err := e.do(r.after(e)...); err != nil {
-					return nil, fmt.Errorf("%s: after: %w", r.name, err)
-				}
 			}
 			if i == 0 {
 				continue
@@ -146,49 +199,21 @@ func measure(r row, engines []*engine, n int, pause time.Duration) (map[*engine]
 	return result, nil
 }
 
-func report(r row, engines []*engine, result map[*engine]*figures) [][]string {
-	var base *figures
-	for _, e := range engines {
-		if e.name == "docker/dockerd" {
-			base = result[e]
+// once measures the row's command between what it needs and what clears it away.
+func (r row) once(e *engine, pause time.Duration) (s sample, err error) {
+	if r.before != nil {
+		if err := e.do(r.before(e)); err != nil {
+			return s, fmt.Errorf("before: %w", err)
 		}
 	}
-	ms := func(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d.Microseconds())/1000) }
-	var lines [][]string
-	for _, e := range engines {
-		f := result[e]
-		if f == nil {
-			continue
+	time.Sleep(pause)
+	if s, err = e.timed(r.command(e)...); err != nil {
+		return s, err
+	}
+	if r.after != nil {
+		if err := e.do(r.after(e)); err != nil {
+			return s, fmt.Errorf("after: %w", err)
 		}
-		line := []string{r.name, e.name, ms(f.median(wall)), ms(f.least(wall)), ms(f.median(cpu)), ms(f.least(cpu)), "", ""}
-		if base != nil {
-			line[6] = fmt.Sprintf("%.2f", float64(f.median(wall))/float64(base.median(wall)))
-			line[7] = fmt.Sprintf("%.2f", float64(f.median(cpu))/float64(base.median(cpu)))
-		}
-		lines = append(lines, line)
 	}
-	return lines
-}
-
-func write(table [][]string, out string) error {
-	head := []string{"row", "engine", "wall median ms", "wall min ms", "cpu median ms", "cpu min ms", "wall/dockerd", "cpu/dockerd"}
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	for _, line := range append([][]string{head}, table...) {
-		_, _ = fmt.Fprintln(w, strings.Join(line, "\t"))
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
-		return err
-	}
-	f, err := os.Create(out)
-	if err != nil {
-		return err
-	}
-	c := csv.NewWriter(f)
-	if err := c.WriteAll(append([][]string{head}, table...)); err != nil {
-		return err
-	}
-	return f.Close()
+	return s, nil
 }
