@@ -16,6 +16,7 @@ import (
 	engineimage "github.com/conex-containers/conex/engine/image"
 	"github.com/conex-containers/conex/engine/system"
 	"github.com/conex-containers/conex/engine/volume"
+	"github.com/conex-containers/conex/linux/inode"
 	"github.com/conex-containers/conex/manager/content"
 	"github.com/conex-containers/conex/manager/event"
 	"github.com/conex-containers/conex/manager/gc"
@@ -121,10 +122,13 @@ func (p *parts) makeDirectories(context.Context) error {
 	for _, dir := range []struct {
 		path string
 		mode os.FileMode
-	}{{p.config.DataRoot, 0o711}, {p.config.ExecRoot, 0o711}} {
+	}{{p.config.DataRoot, 0o711}, {p.config.ExecRoot, 0o711}, {filepath.Join(p.config.DataRoot, "containers"), 0o710}} {
 		if err := os.MkdirAll(dir.path, dir.mode); err != nil {
 			return err
 		}
+	}
+	if err := inode.Spread(filepath.Join(p.config.DataRoot, "containers")); err != nil {
+		return err
 	}
 	for env, value := range map[string]string{"HTTP_PROXY": p.config.HTTPProxy, "HTTPS_PROXY": p.config.HTTPSProxy, "NO_PROXY": p.config.NoProxy} {
 		if value != "" {

@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/linux/inode"
 	"github.com/conex-containers/conex/manager/metadata"
 	"github.com/conex-containers/conex/manager/snapshot/rootfs"
 )
@@ -36,6 +37,9 @@ func Open(root string, db, volatile *metadata.DB, drivers ...Driver) (*Store, er
 	}
 	s.root = filepath.Join(root, s.driver.Name())
 	if err := os.MkdirAll(filepath.Join(s.root, trashDir), 0o700); err != nil {
+		return nil, fmt.Errorf("snapshots: %w", err)
+	}
+	if err := inode.Spread(s.root); err != nil {
 		return nil, fmt.Errorf("snapshots: %w", err)
 	}
 	if err := s.reconcile(context.Background()); err != nil {
