@@ -131,6 +131,10 @@ func (b *builder) program() error {
 	if err := findProgram(b.root, p); err != nil {
 		return fmt.Errorf("unable to start container process: %w", err)
 	}
-	b.k.built.home = home(b.root, p.User.UID)
+	return b.findHome()
+}
+
+func (b *builder) findHome() error {
+	b.k.built.home = home(b.root, b.k.spec.Process.User.UID)
 	return nil
 }

@@ -161,7 +161,7 @@ func (b *builder) newRoot() []func() error {
 
 // joinedRoot are the steps in a mount namespace that somebody else has made, whose root and mounts are his.
 func (b *builder) joinedRoot() []func() error {
-	return []func() error{b.enter, b.findRoot, b.terminal, b.runHooks, b.settings, b.workDir, b.program, b.setOwnStreams}
+	return []func() error{b.enter, b.findRoot, b.terminal, b.runHooks, b.settings, b.workDir, b.findHome, b.setOwnStreams}
 }
 
 // findRoot takes the joined namespace's root as it is.
