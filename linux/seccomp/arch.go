@@ -22,6 +22,8 @@ type architecture struct {
 	table  []entry
 	x32    bool // numbers carry bit 30 and some calls have their own numbers
 	big    bool // big-endian: the high half of an argument comes first
+	narrow bool // arguments are 32 bits wide: conditions look at the low half alone
+	mux    bool // has socketcall(2) and ipc(2)
 }
 
 // x32Bit is __X32_SYSCALL_BIT of arch/x86/include/uapi/asm/unistd.h.
@@ -29,13 +31,13 @@ const x32Bit = 0x40000000
 
 var known = []*architecture{
 	{name: specs.ArchX86_64, goarch: "amd64", audit: unix.AUDIT_ARCH_X86_64, table: namesAMD64},
-	{name: specs.ArchX86, goarch: "386", audit: unix.AUDIT_ARCH_I386, table: names386},
-	{name: specs.ArchX32, audit: unix.AUDIT_ARCH_X86_64, table: namesAMD64, x32: true},
+	{name: specs.ArchX86, goarch: "386", audit: unix.AUDIT_ARCH_I386, table: names386, narrow: true, mux: true},
+	{name: specs.ArchX32, audit: unix.AUDIT_ARCH_X86_64, table: namesAMD64, x32: true, narrow: true},
 	{name: specs.ArchAARCH64, goarch: "arm64", audit: unix.AUDIT_ARCH_AARCH64, table: namesARM64},
-	{name: specs.ArchARM, goarch: "arm", audit: unix.AUDIT_ARCH_ARM, table: namesARM},
+	{name: specs.ArchARM, goarch: "arm", audit: unix.AUDIT_ARCH_ARM, table: namesARM, narrow: true},
 	{name: specs.ArchRISCV64, goarch: "riscv64", audit: unix.AUDIT_ARCH_RISCV64, table: namesRISCV64},
-	{name: specs.ArchPPC64LE, goarch: "ppc64le", audit: unix.AUDIT_ARCH_PPC64LE, table: namesPPC64LE},
-	{name: specs.ArchS390X, goarch: "s390x", audit: unix.AUDIT_ARCH_S390X, table: namesS390X, big: true},
+	{name: specs.ArchPPC64LE, goarch: "ppc64le", audit: unix.AUDIT_ARCH_PPC64LE, table: namesPPC64LE, mux: true},
+	{name: specs.ArchS390X, goarch: "s390x", audit: unix.AUDIT_ARCH_S390X, table: namesS390X, big: true, mux: true},
 	{name: specs.ArchLOONGARCH64, goarch: "loong64", audit: unix.AUDIT_ARCH_LOONGARCH64, table: namesLOONG64},
 }
 
@@ -83,6 +85,9 @@ func (f *finder) number(name string) (uint32, bool) {
 		if i := slices.Index(x32Names[:], name); i >= 0 {
 			return x32Bit | uint32(x32First+i), true
 		}
+		if slices.Contains(notX32[:], name) {
+			return 0, false
+		}
 	}
 	i, ok := f.at, false
 	for ; i < min(f.at+near, len(table)) && !ok; i++ {
@@ -110,4 +115,10 @@ var x32Names = [...]string{
 	"waitid", "set_robust_list", "get_robust_list", "vmsplice", "move_pages", "preadv", "pwritev",
 	"rt_tgsigqueueinfo", "recvmmsg", "sendmmsg", "process_vm_readv", "process_vm_writev", "setsockopt", "getsockopt",
 	"io_setup", "io_submit", "execveat", "preadv2", "pwritev2",
+}
+
+// notX32 are the calls of x86-64 that x32 does not have (the same table, ABI "64", without those of x32Names).
+var notX32 = [...]string{
+	"uselib", "_sysctl", "create_module", "get_kernel_syms", "query_module", "nfsservctl", "set_thread_area",
+	"get_thread_area", "epoll_ctl_old", "epoll_wait_old", "vserver", "uretprobe", "uprobe", "map_shadow_stack",
 }

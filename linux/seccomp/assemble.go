@@ -1,7 +1,6 @@
 package seccomp
 
 import (
-	"runtime"
 	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -36,7 +35,9 @@ type block struct {
 }
 
 // link puts the blocks behind the test of the architecture.
-func link(blocks []block) []unix.SockFilter {
+//
+// The number -1 is no call of x32's: a tracer skips a call by it (seccomp(2)), and it gets the default def.
+func link(blocks []block, def uint32) []unix.SockFilter {
 	kill := stmt(opRet, unix.SECCOMP_RET_KILL_PROCESS)
 	out := []unix.SockFilter{stmt(opLoad, offArch)}
 	for _, b := range blocks {
@@ -46,7 +47,7 @@ func link(blocks []block) []unix.SockFilter {
 		body := []unix.SockFilter{stmt(opLoad, offNr)}
 		if b.arch.name == specs.ArchX86_64 {
 			// x32 calls come in under x86-64's audit number with bit 30 set.
-			x32 := []unix.SockFilter{kill}
+			x32 := []unix.SockFilter{{Code: opJeq, Jf: 1, K: ^uint32(0)}, stmt(opRet, def), kill}
 			for _, o := range blocks {
 				if o.arch.x32 {
 					x32 = o.code
@@ -75,14 +76,14 @@ func branch(test uint16, k uint32, no, yes []unix.SockFilter) []unix.SockFilter 
 }
 
 // tree appends a binary search over spans to out; spans[0].start is 0 (or below every number that can arrive).
-func tree(out []unix.SockFilter, spans []span) ([]unix.SockFilter, error) {
+func tree(out []unix.SockFilter, a *architecture, spans []span) ([]unix.SockFilter, error) {
 	if len(spans) == 1 {
-		code, err := emit(spans[0].leaf)
+		code, err := emit(spans[0].leaf, a)
 		return append(out, code...), err
 	}
 	mid := len(spans) / 2
 	at := len(out)
-	out, err := tree(append(out, unix.SockFilter{}), spans[:mid])
+	out, err := tree(append(out, unix.SockFilter{}), a, spans[:mid])
 	if err != nil {
 		return nil, err
 	}
@@ -93,17 +94,17 @@ func tree(out []unix.SockFilter, spans []span) ([]unix.SockFilter, error) {
 		out[at] = unix.SockFilter{Code: opJge, Jf: 1, K: spans[mid].start}
 		out = slices.Insert(out, at+1, stmt(opJa, uint32(low)))
 	}
-	return tree(out, spans[mid:])
+	return tree(out, a, spans[mid:])
 }
 
 // emit writes a leaf: each rule's conditions, then its RET; a condition that fails goes on with the next rule.
-func emit(l *leaf) ([]unix.SockFilter, error) {
+func emit(l *leaf, a *architecture) ([]unix.SockFilter, error) {
 	if len(l.rules) == 0 {
 		return []unix.SockFilter{stmt(opRet, l.otherwise)}, nil
 	}
 	var out []unix.SockFilter
 	for _, r := range l.rules {
-		code, err := emitRule(r)
+		code, err := emitRule(r, a)
 		if err != nil {
 			return nil, err
 		}
@@ -118,10 +119,10 @@ const (
 	toFail = 255 // past the rule's RET
 )
 
-func emitRule(r rule) ([]unix.SockFilter, error) {
+func emitRule(r rule, a *architecture) ([]unix.SockFilter, error) {
 	var out []unix.SockFilter
 	for _, c := range r.conditions {
-		code, err := emitCondition(c)
+		code, err := emitCondition(c, a)
 		if err != nil {
 			return nil, err
 		}
@@ -151,37 +152,57 @@ func resolve(j *uint8, next, at int) {
 
 // emitCondition compares one 64-bit argument by its two halves. Six conditions of at most 8 instructions stay far
 // below the 254 of a jump mark.
-func emitCondition(c specs.LinuxSeccompArg) ([]unix.SockFilter, error) {
+func emitCondition(c specs.LinuxSeccompArg, a *architecture) ([]unix.SockFilter, error) {
 	if c.Index > 5 {
 		return nil, errdefs.InvalidArgument("seccomp: argument index %d: a system call has arguments 0 to 5", c.Index)
 	}
 	lo, hi := uint32(offArgs+8*c.Index), uint32(offArgs+8*c.Index+4)
-	if byGoarch(runtime.GOARCH).big {
+	if a.big {
 		lo, hi = hi, lo
 	}
-	vl, vh := uint32(c.Value), uint32(c.Value>>32)
-	test := func(op uint16, k uint32, jt, jf uint8) unix.SockFilter {
-		return unix.SockFilter{Code: op, K: k, Jt: jt, Jf: jf}
+	low, err := compare(c, lo)
+	if err != nil || a.narrow {
+		return low, err
 	}
+	vh := uint32(c.Value >> 32)
+	var high []unix.SockFilter // decides, or goes on behind itself to low
 	switch c.Op {
 	case specs.OpEqualTo:
-		return []unix.SockFilter{stmt(opLoad, hi), test(opJeq, vh, 0, toFail), stmt(opLoad, lo), test(opJeq, vl, toNext, toFail)}, nil
+		high = []unix.SockFilter{stmt(opLoad, hi), test(opJeq, vh, 0, toFail)}
 	case specs.OpNotEqual:
-		return []unix.SockFilter{stmt(opLoad, hi), test(opJeq, vh, 0, toNext), stmt(opLoad, lo), test(opJeq, vl, toFail, toNext)}, nil
+		high = []unix.SockFilter{stmt(opLoad, hi), test(opJeq, vh, 0, toNext)}
+	case specs.OpGreaterThan, specs.OpGreaterEqual:
+		high = []unix.SockFilter{stmt(opLoad, hi), test(opJgt, vh, toNext, 0), test(opJeq, vh, 0, toFail)}
+	case specs.OpLessThan, specs.OpLessEqual:
+		high = []unix.SockFilter{stmt(opLoad, hi), test(opJgt, vh, toFail, 0), test(opJeq, vh, 0, toNext)}
+	case specs.OpMaskedEqual:
+		high = []unix.SockFilter{stmt(opLoad, hi), stmt(opAnd, vh), test(opJeq, uint32(c.ValueTwo>>32)&vh, 0, toFail)}
+	}
+	return append(high, low...), nil
+}
+
+// compare compares the 32-bit half of an argument at offset with that of the condition's values.
+func compare(c specs.LinuxSeccompArg, offset uint32) ([]unix.SockFilter, error) {
+	load, v := stmt(opLoad, offset), uint32(c.Value)
+	switch c.Op {
+	case specs.OpEqualTo:
+		return []unix.SockFilter{load, test(opJeq, v, toNext, toFail)}, nil
+	case specs.OpNotEqual:
+		return []unix.SockFilter{load, test(opJeq, v, toFail, toNext)}, nil
 	case specs.OpGreaterThan:
-		return []unix.SockFilter{stmt(opLoad, hi), test(opJgt, vh, toNext, 0), test(opJeq, vh, 0, toFail), stmt(opLoad, lo), test(opJgt, vl, toNext, toFail)}, nil
+		return []unix.SockFilter{load, test(opJgt, v, toNext, toFail)}, nil
 	case specs.OpGreaterEqual:
-		return []unix.SockFilter{stmt(opLoad, hi), test(opJgt, vh, toNext, 0), test(opJeq, vh, 0, toFail), stmt(opLoad, lo), test(opJge, vl, toNext, toFail)}, nil
+		return []unix.SockFilter{load, test(opJge, v, toNext, toFail)}, nil
 	case specs.OpLessThan:
-		return []unix.SockFilter{stmt(opLoad, hi), test(opJgt, vh, toFail, 0), test(opJeq, vh, 0, toNext), stmt(opLoad, lo), test(opJge, vl, toFail, toNext)}, nil
+		return []unix.SockFilter{load, test(opJge, v, toFail, toNext)}, nil
 	case specs.OpLessEqual:
-		return []unix.SockFilter{stmt(opLoad, hi), test(opJgt, vh, toFail, 0), test(opJeq, vh, 0, toNext), stmt(opLoad, lo), test(opJgt, vl, toFail, toNext)}, nil
-	case specs.OpMaskedEqual: // (argument & value) == valueTwo
-		wl, wh := uint32(c.ValueTwo), uint32(c.ValueTwo>>32)
-		return []unix.SockFilter{
-			stmt(opLoad, hi), stmt(opAnd, vh), test(opJeq, wh, 0, toFail),
-			stmt(opLoad, lo), stmt(opAnd, vl), test(opJeq, wl, toNext, toFail),
-		}, nil
+		return []unix.SockFilter{load, test(opJgt, v, toFail, toNext)}, nil
+	case specs.OpMaskedEqual: // (argument & value) == valueTwo, of which bits outside of the mask do not count
+		return []unix.SockFilter{load, stmt(opAnd, v), test(opJeq, uint32(c.ValueTwo)&v, toNext, toFail)}, nil
 	}
 	return nil, errdefs.InvalidArgument("seccomp: operator %q is not known", c.Op)
+}
+
+func test(op uint16, k uint32, jt, jf uint8) unix.SockFilter {
+	return unix.SockFilter{Code: op, K: k, Jt: jt, Jf: jf}
 }

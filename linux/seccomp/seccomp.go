@@ -13,13 +13,16 @@
 //	jge tree ──▶ range ──▶ RET action
 //	               └─────▶ conditions on args ──▶ RET action of the first rule that matches
 //
-// A call newer than every call that the profile names gets ENOSYS instead of an errno default, so that C libraries
-// fall back to the older call (runc's rule; a profile cannot have meant a call that it could not know).
+// A call newer than every call that the profile names gets ENOSYS instead of a default that refuses, so that C
+// libraries fall back to the older call (runc's rule; a profile cannot have meant a call that it could not know).
+//
+// What rows of a profile mean together is what libseccomp makes of them as runc and crun feed it, since profiles are
+// written against that; the differential test holds both against each other. The differences, all to the safe side:
+// an unknown architecture kills the process and not only the thread; multiplexed calls (mux.go).
 package seccomp
 
 import (
 	"fmt"
-	"maps"
 	"runtime"
 	"slices"
 
@@ -62,13 +65,13 @@ func Compile(profile *specs.LinuxSeccomp) (*Program, error) {
 		if err != nil {
 			return nil, err
 		}
-		code, err := tree(make([]unix.SockFilter, 0, 512), ranges(named, def))
+		code, err := tree(make([]unix.SockFilter, 0, 512), a, ranges(named, a, def))
 		if err != nil {
 			return nil, fmt.Errorf("seccomp: %s: %w", a.name, err)
 		}
 		blocks = append(blocks, block{arch: a, code: code})
 	}
-	p.Filter = link(blocks)
+	p.Filter = link(blocks, def)
 	if len(p.Filter) > maxInstructions {
 		return nil, errdefs.InvalidArgument("seccomp: the profile needs %d instructions, the kernel allows %d", len(p.Filter), maxInstructions)
 	}
@@ -76,6 +79,7 @@ func Compile(profile *specs.LinuxSeccomp) (*Program, error) {
 }
 
 func (p *Program) setFlags(profile *specs.LinuxSeccomp) error {
+	wait := false
 	if profile.Flags == nil {
 		// As runc: without flags the program must not switch on speculation mitigations for the whole container.
 		p.Flags = unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW
@@ -87,20 +91,29 @@ func (p *Program) setFlags(profile *specs.LinuxSeccomp) error {
 		case specs.LinuxSeccompFlagSpecAllow:
 			p.Flags |= unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW
 		case specs.LinuxSeccompFlagWaitKillableRecv:
-			p.Flags |= unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+			wait = true
 		case "SECCOMP_FILTER_FLAG_TSYNC":
 			// The filter is installed by a process with one thread: nothing to synchronise.
 		default:
 			return errdefs.InvalidArgument("seccomp: flag %q is not known", f)
 		}
 	}
-	notify := profile.DefaultAction == specs.ActNotify
-	for _, s := range profile.Syscalls {
-		notify = notify || s.Action == specs.ActNotify
+	if profile.DefaultAction == specs.ActNotify {
+		return errdefs.InvalidArgument("SCMP_ACT_NOTIFY cannot be used as default action")
 	}
-	if notify {
+	for _, s := range profile.Syscalls {
+		if s.Action != specs.ActNotify {
+			continue
+		}
+		// The process tells the host side by write(2) that there is a listener: nobody would answer it.
+		if slices.Contains(s.Names, "write") {
+			return errdefs.InvalidArgument("SCMP_ACT_NOTIFY cannot be used for the write syscall")
+		}
 		p.Listener = true
 		p.Flags |= unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
+	}
+	if wait && p.Listener { // EINVAL without a listener
+		p.Flags |= unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
 	}
 	return nil
 }
@@ -130,146 +143,6 @@ func action(act specs.LinuxSeccompAction, errno *uint) (uint32, error) {
 		return unix.SECCOMP_RET_USER_NOTIF, nil
 	}
 	return 0, errdefs.InvalidArgument("seccomp: action %q is not known", act)
-}
-
-// rule is one row of the profile for one system call.
-type rule struct {
-	conditions []specs.LinuxSeccompArg
-	ret        uint32
-}
-
-// leaf is what happens to one system call: the first rule whose conditions all hold, else otherwise.
-type leaf struct {
-	rules     []rule
-	otherwise uint32
-	named     bool // some row of the profile is about it
-	fixed     bool // its unconditional outcome is settled
-}
-
-// leaves are an architecture's calls by number. Nearly all numbers are small: those are looked up by index, and a
-// map has what some architectures keep far above.
-type leaves struct {
-	base uint32 // the number of low[0]
-	low  []leaf
-	high map[uint32]*leaf
-}
-
-const lowNumbers = 576 // x32 has the highest: 547
-
-// of returns the leaf of number nr, which is the profile's from now on.
-func (l *leaves) of(nr, def uint32) *leaf {
-	f := l.high[nr]
-	if i := nr - l.base; i < lowNumbers {
-		f = &l.low[i]
-	} else if f == nil {
-		f = &leaf{}
-		l.high[nr] = f
-	}
-	if !f.named {
-		f.named, f.otherwise = true, def
-	}
-	return f
-}
-
-// each calls do for every named leaf in the order of the numbers.
-func (l *leaves) each(do func(nr uint32, f *leaf)) {
-	for i := range l.low {
-		if l.low[i].named {
-			do(l.base+uint32(i), &l.low[i])
-		}
-	}
-	for _, nr := range slices.Sorted(maps.Keys(l.high)) {
-		do(nr, l.high[nr])
-	}
-}
-
-// outcomes collects the profile's leaves for one architecture.
-func outcomes(profile *specs.LinuxSeccomp, a *architecture, def uint32) (*leaves, error) {
-	l := &leaves{low: make([]leaf, lowNumbers), high: make(map[uint32]*leaf)}
-	if a.x32 {
-		l.base = x32Bit
-	}
-	find := finder{a: a}
-	for _, s := range profile.Syscalls {
-		ret, err := action(s.Action, s.ErrnoRet)
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range s.Names {
-			nr, ok := find.number(name)
-			if !ok {
-				continue
-			}
-			f := l.of(nr, def)
-			switch {
-			case len(s.Args) > 0:
-				f.rules = append(f.rules, split(s.Args, ret)...)
-			case !f.fixed:
-				f.otherwise, f.fixed = ret, true
-			}
-		}
-	}
-	return l, nil
-}
-
-// split makes one rule of conditions on different arguments (all must hold); conditions on the same argument are
-// alternatives, each a rule of its own, as runc and Docker's profiles mean them.
-func split(args []specs.LinuxSeccompArg, ret uint32) []rule {
-	seen := make(map[uint]bool)
-	repeated := false
-	for _, c := range args {
-		repeated = repeated || seen[c.Index]
-		seen[c.Index] = true
-	}
-	if !repeated {
-		return []rule{{args, ret}}
-	}
-	var out []rule
-	for _, c := range args {
-		out = append(out, rule{[]specs.LinuxSeccompArg{c}, ret})
-	}
-	return out
-}
-
-// span is a range of system call numbers, from start up to the next span's start, with one outcome.
-type span struct {
-	start uint32
-	leaf  *leaf
-}
-
-// ranges turns the leaves into spans that cover all numbers from 0.
-func ranges(l *leaves, def uint32) []span {
-	plain := func(ret uint32) *leaf { return &leaf{otherwise: ret} }
-	standard := plain(def)
-	spans := append(make([]span, 0, 64), span{0, standard})
-	add := func(start uint32, f *leaf) {
-		last := &spans[len(spans)-1]
-		if len(f.rules) == 0 && len(last.leaf.rules) == 0 && last.leaf.otherwise == f.otherwise {
-			return
-		}
-		if last.start == start {
-			last.leaf = f
-			return
-		}
-		spans = append(spans, span{start, f})
-	}
-	any, next := false, uint32(0)
-	l.each(func(nr uint32, f *leaf) {
-		if any && nr != next {
-			add(next, standard)
-		}
-		add(nr, f)
-		any, next = true, nr+1
-	})
-	if !any {
-		return spans
-	}
-	add(next, standard)
-	if def&unix.SECCOMP_RET_ACTION_FULL == unix.SECCOMP_RET_ERRNO {
-		// An older call that the profile leaves out keeps the default: it was left out on purpose.
-		add(next, plain(unix.SECCOMP_RET_ERRNO|uint32(unix.ENOSYS)))
-	}
-	return spans
 }
 
 // architectures resolves the profile's list; an empty one means the machine's own. The machine's own is always in,

@@ -1,6 +1,8 @@
 package seccomp
 
 import (
+	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"runtime"
 	"syscall"
@@ -14,117 +16,85 @@ import (
 	"github.com/conex-containers/conex/base/errdefs"
 )
 
-// data is struct seccomp_data.
-type data struct {
-	nr, arch uint32
-	args     [6]uint64
-}
-
-// run interprets the filter as the kernel does (little-endian).
-func run(t testing.TB, f []unix.SockFilter, d data) uint32 {
-	var acc uint32
-	for pc, steps := 0, 0; ; pc, steps = pc+1, steps+1 {
-		if pc >= len(f) || steps > len(f) {
-			t.Fatalf("the program runs out of its end at %d", pc)
-		}
-		in := f[pc]
-		yes := false
-		switch in.Code {
-		case opLoad:
-			switch {
-			case in.K == offNr:
-				acc = d.nr
-			case in.K == offArch:
-				acc = d.arch
-			default:
-				arg := d.args[(in.K-offArgs)/8]
-				if (in.K-offArgs)%8 == 4 {
-					arg >>= 32
-				}
-				acc = uint32(arg)
-			}
-			continue
-		case opAnd:
-			acc &= in.K
-			continue
-		case opJa:
-			pc += int(in.K)
-			continue
-		case opRet:
-			return in.K
-		case opJeq:
-			yes = acc == in.K
-		case opJgt:
-			yes = acc > in.K
-		case opJge:
-			yes = acc >= in.K
-		default:
-			t.Fatalf("instruction %d: code %#x", pc, in.Code)
-		}
-		if yes {
-			pc += int(in.Jt)
-		} else {
-			pc += int(in.Jf)
-		}
-	}
-}
-
-// reference evaluates the profile without BPF, from the specification's text.
+// reference evaluates the profile without BPF, from what the package's documentation says.
 func reference(p *specs.LinuxSeccomp, d data) uint32 {
+	def, _ := action(p.DefaultAction, p.DefaultErrnoRet)
 	var a *architecture
+	x32 := d.arch == unix.AUDIT_ARCH_X86_64 && d.nr >= x32Bit
 	for _, name := range append([]specs.Arch{specs.ArchX86_64}, p.Architectures...) {
-		c := byName(name)
-		if c != nil && c.audit == d.arch && c.x32 == (d.arch == unix.AUDIT_ARCH_X86_64 && d.nr >= x32Bit) {
+		if c := byName(name); c != nil && c.audit == d.arch && c.x32 == x32 {
 			a = c
 		}
+	}
+	if a == nil && x32 && d.nr == ^uint32(0) {
+		return def
 	}
 	if a == nil {
 		return unix.SECCOMP_RET_KILL_PROCESS
 	}
-	def, _ := action(p.DefaultAction, p.DefaultErrnoRet)
-	newest, found := uint32(0), false
-	var plain *uint32
+	newest, found, named := uint32(0), false, false
+	var first, whole *uint32
+	take := func(r *uint32) {
+		if first == nil {
+			first = r
+		}
+	}
 	for _, s := range p.Syscalls {
 		ret, _ := action(s.Action, s.ErrnoRet)
 		for _, name := range s.Names {
 			nr, ok := (&finder{a: a}).number(name)
-			if !ok {
+			named = named || ok && nr == d.nr
+			if found = found || ok; ok && (nr < privateARM || a.x32) {
+				newest = max(newest, nr)
+			}
+			if ret == def {
 				continue
 			}
-			found = true
-			newest = max(newest, nr)
-			if nr != d.nr {
-				continue
-			}
-			if len(s.Args) == 0 {
-				if plain == nil {
-					plain = &ret
+			if stands, code := standsFor(name); a.mux && code != 0 && d.nr == stands && (len(s.Args) == 0 || !lets(ret)) {
+				mask := ^uint64(0)
+				if !lets(ret) && stands == ipc {
+					mask = ipcMask
+				} else if !lets(ret) || a.narrow {
+					mask = socketcallMask
 				}
+				if d.args[0]&mask == code {
+					take(&ret)
+				}
+			}
+			if !ok || nr != d.nr {
 				continue
+			}
+			if len(s.Args) == 0 && whole == nil {
+				whole = &ret
 			}
 			for _, r := range split(s.Args, ret) {
-				if holds(r.conditions, d) {
-					return ret
+				if holds(r.conditions, d, a) {
+					take(&ret)
 				}
 			}
 		}
 	}
-	if plain != nil {
-		return *plain
-	}
-	if found && d.nr > newest && p.DefaultAction == specs.ActErrno {
-		return unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
+	switch {
+	case whole != nil:
+		return *whole
+	case first != nil:
+		return *first
+	case found && !named && d.nr > newest && !lets(def): // only ARM's own calls are named and beyond the newest
+		return noSuchCall
 	}
 	return def
 }
 
-func holds(conditions []specs.LinuxSeccompArg, d data) bool {
+func holds(conditions []specs.LinuxSeccompArg, d data, a *architecture) bool {
 	for _, c := range conditions {
 		v := d.args[c.Index]
+		if a.narrow {
+			v, c.Value, c.ValueTwo = v&0xffffffff, c.Value&0xffffffff, c.ValueTwo&0xffffffff
+		}
 		ok := map[specs.LinuxSeccompOperator]bool{
 			specs.OpEqualTo: v == c.Value, specs.OpNotEqual: v != c.Value, specs.OpLessThan: v < c.Value,
 			specs.OpLessEqual: v <= c.Value, specs.OpGreaterThan: v > c.Value, specs.OpGreaterEqual: v >= c.Value,
-			specs.OpMaskedEqual: v&c.Value == c.ValueTwo,
+			specs.OpMaskedEqual: v&c.Value == c.ValueTwo&c.Value,
 		}[c.Op]
 		if !ok {
 			return false
@@ -199,11 +169,84 @@ func TestBadProfiles(t *testing.T) {
 		"arch":     {DefaultAction: specs.ActAllow, Architectures: []specs.Arch{"SCMP_ARCH_ABACUS"}},
 		"flag":     {DefaultAction: specs.ActAllow, Flags: []specs.LinuxSeccompFlag{"SECCOMP_FILTER_FLAG_X"}},
 		"operator": {DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"read"}, Action: specs.ActTrap, Args: []specs.LinuxSeccompArg{{Op: "SCMP_CMP_X"}}}}},
+		"notify":   {DefaultAction: specs.ActNotify},
+		"write":    {DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"write"}, Action: specs.ActNotify}}},
 		"index":    {DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"read"}, Action: specs.ActTrap, Args: []specs.LinuxSeccompArg{{Index: 6, Op: specs.OpEqualTo}}}}},
 	} {
 		if _, err := Compile(p); !errdefs.Is(err, errdefs.ErrInvalidArgument) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// Without these three every filter would differ from runc's where it matters least visibly.
+func TestFlagsAndListener(t *testing.T) {
+	notify := []specs.LinuxSyscall{{Names: []string{"mkdir"}, Action: specs.ActNotify}}
+	wait := []specs.LinuxSeccompFlag{specs.LinuxSeccompFlagWaitKillableRecv, specs.LinuxSeccompFlagLog, "SECCOMP_FILTER_FLAG_TSYNC"}
+	for _, c := range []struct {
+		name string
+		p    specs.LinuxSeccomp
+		want uint
+	}{
+		{"no flags", specs.LinuxSeccomp{}, unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW},
+		{"empty flags", specs.LinuxSeccomp{Flags: []specs.LinuxSeccompFlag{}}, 0},
+		{"wait without a listener", specs.LinuxSeccomp{Flags: wait}, unix.SECCOMP_FILTER_FLAG_LOG},
+		{"wait with a listener", specs.LinuxSeccomp{Flags: wait, Syscalls: notify},
+			unix.SECCOMP_FILTER_FLAG_LOG | unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV},
+	} {
+		c.p.DefaultAction = specs.ActAllow
+		p, err := Compile(&c.p)
+		if err != nil || p.Flags != c.want || p.Listener != (len(c.p.Syscalls) > 0) {
+			t.Errorf("%s: %+v, %v, want flags %#x", c.name, p, err, c.want)
+		}
+	}
+}
+
+func TestRawBefore(t *testing.T) {
+	encode := func(f ...unix.SockFilter) string {
+		var b []byte
+		for _, in := range f {
+			b = binary.NativeEndian.AppendUint32(append(binary.NativeEndian.AppendUint16(b, in.Code), in.Jt, in.Jf), in.K)
+		}
+		return base64.StdEncoding.EncodeToString(b)
+	}
+	// The raw filter lets everything through but getpid, the profile everything but getppid.
+	raw, err := Raw(encode(stmt(opLoad, offNr), test(opJeq, unix.SYS_GETPID, 1, 0), stmt(opRet, unix.SECCOMP_RET_ALLOW), stmt(opRet, unix.SECCOMP_RET_ERRNO|1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	profile, err := Compile(&specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"getppid"}, Action: specs.ActTrap}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	both, err := raw.Before(profile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for nr, want := range map[uint32]uint32{unix.SYS_GETPID: unix.SECCOMP_RET_ERRNO | 1, unix.SYS_GETPPID: unix.SECCOMP_RET_TRAP, unix.SYS_READ: unix.SECCOMP_RET_ALLOW} {
+		if got := run(t, both.Filter, data{nr: nr, arch: unix.AUDIT_ARCH_X86_64}); got != want {
+			t.Errorf("call %d: %#x, want %#x", nr, got, want)
+		}
+	}
+	for _, bad := range []string{"", "!", "AAAA", encode(make([]unix.SockFilter, maxInstructions+1)...)} {
+		if _, err := Raw(bad); !errdefs.Is(err, errdefs.ErrInvalidArgument) {
+			t.Errorf("%.20q: %v", bad, err)
+		}
+	}
+	computed, err := Raw(encode(stmt(unix.BPF_RET|unix.BPF_A, 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := computed.Before(profile); !errdefs.Is(err, errdefs.ErrInvalidArgument) {
+		t.Errorf("an answer that is computed: %v", err)
+	}
+}
+
+func TestUnknown(t *testing.T) {
+	got, err := Unknown(&specs.LinuxSeccomp{Architectures: []specs.Arch{specs.ArchX86},
+		Syscalls: []specs.LinuxSyscall{{Names: []string{"read", "_llseek", "accept", "redd"}}}})
+	if err != nil || len(got) != 1 || got[0] != "redd" {
+		t.Errorf("%q, %v", got, err)
 	}
 }
 

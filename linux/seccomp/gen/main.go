@@ -50,10 +50,17 @@ func table(b *bytes.Buffer, dir, arch string) {
 			rows = append(rows, fmt.Sprintf("{%q, %s},", kernelName(arch, strings.ToLower(m[1])), m[2]))
 		}
 	}
+	if arch == "arm" {
+		rows = append(rows, privateARM...)
+	}
 	slices.Sort(rows)
 	fmt.Fprintf(b, "\n// names%s are the system calls of %s, sorted by name.\nvar names%s = []entry{\n%s\n}\n",
 		strings.ToUpper(arch), arch, strings.ToUpper(arch), strings.Join(slices.Compact(rows), "\n"))
 }
+
+// privateARM are ARM's own calls (arch/arm/include/uapi/asm/unistd.h, __ARM_NR_BASE), which Go's tables lack.
+var privateARM = []string{`{"breakpoint", 0xf0001},`, `{"cacheflush", 0xf0002},`, `{"usr26", 0xf0003},`,
+	`{"usr32", 0xf0004},`, `{"set_tls", 0xf0005},`, `{"get_tls", 0xf0006},`}
 
 // kernelName undoes the few names that Go's tables spell otherwise.
 func kernelName(arch, name string) string {
