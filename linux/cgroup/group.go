@@ -120,14 +120,30 @@ func (p place) make() (fresh bool, err error) {
 	}
 	fresh = err == nil
 	if !fresh {
-		if s, err := read(p.dir, "cgroup.procs"); err == nil && s != "" {
-			return false, errdefs.AlreadyExists("%s has processes already: another container uses it", p.dir)
+		if err := p.vacant(); err != nil {
+			return false, err
 		}
 	}
 	if slices.Contains(p.controllers, "cpuset") {
 		return fresh, inheritCPUs(p.dir)
 	}
 	return fresh, nil
+}
+
+// vacant refuses a directory that was there before and is of no use: with processes, or frozen.
+func (p place) vacant() error {
+	if s, err := read(p.dir, "cgroup.procs"); err == nil && s != "" {
+		return errdefs.AlreadyExists("container's cgroup is not empty: %s has processes already: another container uses it", p.dir)
+	}
+	for controller, file := range map[string]string{"freezer": "freezer.self_freezing", "": "cgroup.freeze"} {
+		if !slices.Contains(p.controllers, controller) {
+			continue
+		}
+		if s, err := read(p.dir, file); err == nil && strings.TrimSpace(s) == "1" {
+			return errdefs.FailedPrecondition("container's cgroup unexpectedly frozen: %s: thaw or remove it", p.dir)
+		}
+	}
+	return nil
 }
 
 // Open finds a group again by the paths that Paths gave.

@@ -16,7 +16,7 @@ import (
 // setV1 writes the limits of r into the v1 hierarchies.
 func (g *Group) setV1(r *specs.LinuxResources) error {
 	if len(r.Unified) > 0 {
-		return errdefs.InvalidArgument("linux.resources.unified needs a machine with cgroup v2 alone; this one has cgroup v1")
+		return errdefs.InvalidArgument("invalid configuration: linux.resources.unified needs a machine with cgroup v2 alone; this one has cgroup v1")
 	}
 	for _, c := range []struct {
 		name  string

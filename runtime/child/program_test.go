@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -172,4 +173,14 @@ func TestCandidates(t *testing.T) {
 func FuzzParseList(f *testing.F) {
 	f.Add("0-3,7")
 	f.Fuzz(func(_ *testing.T, s string) { _, _ = parseList("list", s, 64) })
+}
+
+func TestEnvironment(t *testing.T) {
+	got, home := environment([]string{"A=1", "HOME=/x", "PATH=/bin", "A=", "B", "HOME="})
+	if home || !slices.Equal(got, []string{"PATH=/bin", "A=", "B"}) {
+		t.Errorf("%q, home %v", got, home)
+	}
+	if got, home := environment([]string{"HOME=", "HOME=/y"}); !home || !slices.Equal(got, []string{"HOME=/y"}) {
+		t.Errorf("%q, home %v", got, home)
+	}
 }

@@ -137,15 +137,35 @@ func (b *builder) arguments() (err error) {
 	if b.argv, err = b.vector(p.Args); err != nil {
 		return errdefs.InvalidArgument("process.args: %w", err)
 	}
-	home := slices.ContainsFunc(p.Env, func(e string) bool { return strings.HasPrefix(e, homePrefix) })
+	env, home := environment(p.Env)
 	var extra []*byte
 	if !home {
 		extra = append(extra, &b.control.home[0])
 	}
-	if b.envp, err = b.vector(p.Env, extra...); err != nil {
+	if b.envp, err = b.vector(env, extra...); err != nil {
 		return errdefs.InvalidArgument("process.env: %w", err)
 	}
 	return nil
+}
+
+// environment is env with each variable once, as whoever came last set it, and whether $HOME is there: an empty one is
+// as good as none.
+func environment(env []string) (out []string, home bool) {
+	last := make(map[string]int, len(env))
+	for i, e := range env {
+		name, _, _ := strings.Cut(e, "=")
+		last[name] = i
+	}
+	out = make([]string, 0, len(env))
+	for i, e := range env {
+		name, value, ok := strings.Cut(e, "=")
+		if last[name] != i || ok && name+"=" == homePrefix && value == "" {
+			continue
+		}
+		home = home || ok && name+"=" == homePrefix
+		out = append(out, e)
+	}
+	return out, home
 }
 
 // inherit closes every descriptor of the host side that the road does not name, before anything of the container can

@@ -9,8 +9,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/conex-containers/conex/base/logging"
 	"github.com/conex-containers/conex/linux/pty"
 	"github.com/conex-containers/conex/runtime/container"
+	"github.com/conex-containers/conex/runtime/handshake"
 	"github.com/conex-containers/conex/runtime/spec"
 )
 
@@ -27,6 +29,7 @@ func (a *app) create(ctx context.Context, c *call) (int, error) {
 		return 1, err
 	}
 	defer func() { _ = made.Close() }()
+	logging.From(ctx).Debug("created", "container", made.ID(), "pid", made.Pid())
 	return 0, sendPidfd(c.opt.pidfdSocket, made.Pidfd())
 }
 
@@ -64,6 +67,7 @@ func (a *app) runContainer(ctx context.Context, c *call) (int, error) {
 		return 1, err
 	}
 	defer func() { _ = made.Close() }()
+	logging.From(ctx).Debug("created", "container", made.ID(), "pid", made.Pid())
 	if err = sendPidfd(c.opt.pidfdSocket, made.Pidfd()); err == nil {
 		err = made.Start(ctx)
 	}
@@ -80,9 +84,12 @@ func (a *app) runContainer(ctx context.Context, c *call) (int, error) {
 	return code, made.Delete(ctx, true)
 }
 
-// exitOf is the shell's exit code for a program that did not start.
+// exitOf is the shell's exit code for a program that did not start, else 1.
 func exitOf(err error) int {
+	var program *container.ProgramError
+	var step *handshake.Error
 	switch {
+	case !errors.As(err, &program) && !(errors.As(err, &step) && step.Step == handshake.StepExec):
 	case errors.Is(err, unix.ENOENT):
 		return 127
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.ENOEXEC), errors.Is(err, unix.EISDIR):

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/base/logging"
 	"github.com/conex-containers/conex/runtime/container"
 )
 
@@ -37,12 +38,10 @@ func (a *app) exec(ctx context.Context, c *call) (int, error) {
 	}
 	process, err := made.Exec(ctx, *o)
 	if err != nil {
-		if code := exitOf(err); code > 1 {
-			return code, err
-		}
-		return 255, err
+		return 255, err // also for a missing program, as runc: what comes from the program itself has its own code
 	}
 	defer func() { _ = process.Close() }()
+	logging.From(ctx).Debug("executed", "container", made.ID(), "pid", process.Pid())
 	if err := sendPidfd(c.opt.pidfdSocket, process.Pidfd()); err != nil {
 		return 255, err
 	}

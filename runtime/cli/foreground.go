@@ -33,9 +33,13 @@ func newForeground(a *app) *foreground {
 	return f
 }
 
-// terminal relays the process's terminal to this program's own.
+// terminal relays the process's terminal to this program's own. Turning a line's end into CR LF is left to the
+// outer one: both doing it would write two CR.
 func (f *foreground) terminal(master *os.File) error {
 	f.master = master
+	if err := changeOutput(int(master.Fd()), 0, unix.ONLCR); err != nil {
+		return fmt.Errorf("terminal: %w", err)
+	}
 	signal.Notify(f.signals, unix.SIGWINCH)
 	f.resize()
 	if in := int(f.a.stdin.Fd()); term.IsTerminal(in) {
@@ -44,6 +48,9 @@ func (f *foreground) terminal(master *os.File) error {
 			return fmt.Errorf("terminal: raw mode: %w", err)
 		}
 		f.old = old
+		if err := changeOutput(in, unix.OPOST, 0); err != nil {
+			return fmt.Errorf("terminal: %w", err)
+		}
 	}
 	go func() { _, _ = io.Copy(master, f.a.stdin) }()
 	f.copied = make(chan struct{})
@@ -52,6 +59,16 @@ func (f *foreground) terminal(master *os.File) error {
 		_, _ = io.Copy(f.a.stdout, master) // ends with EIO when the last one closes the other side
 	}()
 	return nil
+}
+
+// changeOutput sets and clears output flags of a terminal (termios(3)).
+func changeOutput(fd int, set, clearFlags uint32) error {
+	t, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	if err != nil {
+		return err
+	}
+	t.Oflag = t.Oflag&^clearFlags | set
+	return unix.IoctlSetTermios(fd, unix.TCSETS, t)
 }
 
 func (f *foreground) resize() {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"runtime/debug"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -39,6 +40,13 @@ func printFlags(w io.Writer, fs *flag.FlagSet) {
 // printVersion prints runc's lines: docker, podman and cadvisor take the words apart.
 func (a *app) printVersion() {
 	number, commit := splitVersion(a.version)
+	if info, ok := debug.ReadBuildInfo(); ok && commit == "" {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				commit = s.Value
+			}
+		}
+	}
 	_, _ = fmt.Fprintf(a.stdout, "%s version %s\n", a.name, number)
 	if commit != "" {
 		_, _ = fmt.Fprintf(a.stdout, "commit: %s\n", commit)

@@ -131,6 +131,9 @@ func (e *execution) run(ctx context.Context) (_ *Process, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if e.o.Process.ExecCPUAffinity == nil {
+		freeProcessors(p.pid)
+	}
 	stop := context.AfterFunc(ctx, func() { _ = pidfd.Signal(p.pidfd, unix.SIGKILL) })
 	err = e.handshake(host, prog, p)
 	if !stop() && err == nil {

@@ -56,6 +56,7 @@ func (k *creation) spawn(ctx context.Context, undo *cleanup.Stack) error {
 	inside = -1
 	k.c.rec.Pid, k.c.pidfd = pid, fd
 	undo.Add(k.abandon)
+	freeProcessors(pid)
 	if k.plan.lateUser {
 		if _, err := k.read(); err != nil { // it is in its user namespace
 			return err
