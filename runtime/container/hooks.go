@@ -98,6 +98,10 @@ func (b *builder) runHooks() error {
 	if err := unix.Setns(b.k.c.pidfd, b.k.plan.all&unix.CLONE_NEWPID); err != nil && b.k.plan.all&unix.CLONE_NEWPID != 0 {
 		return fmt.Errorf("enter the container's pid namespace: %w", err)
 	}
+	// They begin in the new root, as runc's do; the pivot moves this thread anyway.
+	if err := unix.Fchdir(int(b.rootT)); err != nil {
+		return fmt.Errorf("enter the new root: %w", err)
+	}
 	return runHooks(b.ctx, "createContainer", h.CreateContainer, state)
 }
 

@@ -279,8 +279,9 @@ func (b *builder) propagation() (mount.Change, error) {
 	return c, nil
 }
 
-// attachRoot mounts the root over "/" of this mount namespace: no directory of the host is needed for it, and what
-// is mounted nowhere else cannot be reached or forgotten elsewhere.
+// attachRoot mounts the root in this mount namespace: where it is on the host, so that hooks that enter the namespace and
+// bind sources below root.path find the container's own mounts there, as they do with runc; or else over "/", for
+// which no directory of the host is needed.
 func (b *builder) attachRoot() error {
 	attached := false
 	var err error
@@ -307,12 +308,20 @@ func (b *builder) attachRoot() error {
 		}
 	}
 	if !attached {
-		if err := b.rootT.AttachPath("/"); err != nil {
+		if err := b.rootT.AttachPath(b.rootPoint()); err != nil {
 			return fmt.Errorf("root file system: %w", err)
 		}
 	}
 	b.root = safepath.At(int(b.rootT))
 	return nil
+}
+
+func (b *builder) rootPoint() string {
+	shared, _ := b.propagation()
+	if len(b.k.o.Rootfs) > 0 || b.k.o.NoPivot || shared.Kind == unix.MS_SHARED {
+		return "/"
+	}
+	return b.k.c.rec.Rootfs
 }
 
 // rootTree makes the mount of the caller's root, detached. Several mounts are one on the other, as containerd has it.
