@@ -32,6 +32,9 @@ func (c Context) Close() { _ = unix.Close(int(c)) }
 func (c Context) Set(option string) error {
 	key, value, has := strings.Cut(option, "=")
 	var err error
+	if strings.HasSuffix(key, "context") {
+		value = strings.Trim(value, `"`) // quotes are for mount(2), whose options are one string: a label has commas
+	}
 	if has {
 		err = unix.FsconfigSetString(int(c), key, value)
 	} else {

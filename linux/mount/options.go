@@ -17,6 +17,10 @@ type Options struct {
 	CopyUp      bool     // tmpcopyup: a tmpfs begins with the directory's content
 	IDMap       bool     // idmap, ridmap: through the container's own user namespace unless the mount has a mapping
 	RecIDMap    bool     // ridmap
+	Mapping     string   // of idmap=MAPPING, which ParseMapping reads
+	CopySymlink bool     // copy-symlink: a source that is a link is made again instead of mounted
+	SrcNoFollow bool     // src-nofollow: a source that is a link is mounted itself
+	DstNoFollow bool     // dest-nofollow: a destination that is a link is mounted on itself
 	Data        []string // key or key=value, for the file system
 }
 
@@ -91,20 +95,33 @@ func (o *Options) add(s string) {
 	case "idmap", "ridmap":
 		o.IDMap, o.RecIDMap = true, s == "ridmap"
 		return
+	case "copy-symlink":
+		o.CopySymlink = true
+		return
+	case "src-nofollow":
+		o.SrcNoFollow = true
+		return
+	case "dest-nofollow":
+		o.DstNoFollow = true
+		return
+	}
+	if key, value, _ := strings.Cut(s, "="); value != "" && (key == "idmap" || key == "ridmap") {
+		o.IDMap, o.RecIDMap, o.Mapping = true, key == "ridmap", value
+		return
 	}
 	if a, ok := attrs[s]; ok {
-		o.Attr = o.Attr.then(a)
+		o.Attr = o.Attr.Then(a)
 	} else if c, ok := changes[s]; ok {
 		o.Propagation = append(o.Propagation, c)
 	} else if a, ok := attrs[strings.TrimPrefix(s, "r")]; ok && s[0] == 'r' {
-		o.RecAttr = o.RecAttr.then(a)
+		o.RecAttr = o.RecAttr.Then(a)
 	} else {
 		o.Data = append(o.Data, s)
 	}
 }
 
-// then is a followed by b: the later option of a pair wins.
-func (a Attr) then(b Attr) Attr {
+// Then is a followed by b: the later option of a pair wins.
+func (a Attr) Then(b Attr) Attr {
 	return Attr{Set: a.Set&^b.Clear | b.Set, Clear: (a.Clear | b.Clear) &^ (b.Set &^ b.Clear)}
 }
 
@@ -113,7 +130,8 @@ func (o *Options) ReadOnly() bool { return o.Attr.Set&unix.MOUNT_ATTR_RDONLY != 
 
 // Known lists the option names that this package gives a meaning, for the features document.
 func Known() []string {
-	names := []string{"bind", "rbind", "defaults", "tmpcopyup", "idmap", "ridmap", "async", "silent", "loud", "remount"}
+	names := []string{"bind", "rbind", "defaults", "tmpcopyup", "idmap", "ridmap", "copy-symlink", "src-nofollow", "dest-nofollow",
+		"async", "silent", "loud", "remount", "sync", "dirsync", "lazytime", "iversion", "mand"}
 	for name := range attrs {
 		names = append(names, name, "r"+name)
 	}

@@ -17,6 +17,15 @@ func Clone(dirfd int, path string, recursive bool) (Tree, error) {
 	if recursive {
 		flags |= unix.AT_RECURSIVE
 	}
+	return openTree(dirfd, path, flags)
+}
+
+// CloneLink is Clone for a path whose last element is taken as it is: a symbolic link there is bound itself.
+func CloneLink(dirfd int, path string) (Tree, error) {
+	return openTree(dirfd, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
+}
+
+func openTree(dirfd int, path string, flags uint) (Tree, error) {
 	fd, err := unix.OpenTree(dirfd, path, flags)
 	if err != nil {
 		return -1, fmt.Errorf("open_tree %s: %w", path, err)

@@ -57,48 +57,102 @@ func (r Root) open(p string, flags int, resolve uint64) (int, error) {
 	return -1, &os.PathError{Op: "open", Path: p, Err: err}
 }
 
-// MkdirAll makes the directory p and its missing parents, and returns an O_PATH descriptor of it.
+// MkdirAll makes the directory p and its missing parents, and returns an O_PATH descriptor of it. A link that leads to
+// nothing is followed inside the root, and what it names is made: images have such links (/var/run -> /run).
 func (r Root) MkdirAll(p string, mode uint32) (int, error) {
 	p = Clean(p)
-	fd, err := r.Open(p, unix.O_PATH|unix.O_DIRECTORY)
+	for range maxLinks {
+		fd, link, err := r.mkdirAll(p, mode)
+		if link == "" {
+			return fd, err
+		}
+		p = link
+	}
+	return -1, &os.PathError{Op: "mkdir", Path: p, Err: unix.ELOOP}
+}
+
+// MkdirAllPlain is MkdirAll without the following of links to nothing: there ENOTDIR is the error.
+func (r Root) MkdirAllPlain(p string, mode uint32) (int, error) {
+	p = Clean(p)
+	fd, link, err := r.mkdirAll(p, mode)
+	if link != "" {
+		err = &os.PathError{Op: "mkdir", Path: p, Err: unix.ENOTDIR}
+	}
+	return fd, err
+}
+
+// maxLinks is how many links one lookup follows, as in the kernel (path_resolution(7)).
+const maxLinks = 40
+
+// mkdirAll is MkdirAll up to the first link that leads to nothing: then it returns p with what that link says in its place.
+func (r Root) mkdirAll(p string, mode uint32) (fd int, link string, err error) {
+	fd, err = r.Open(p, unix.O_PATH|unix.O_DIRECTORY)
 	if err == nil || !errors.Is(err, unix.ENOENT) {
-		return fd, err
+		return fd, "", err
 	}
 	at, err := r.Open("/", unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
-		return -1, err
+		return -1, "", err
 	}
 	for i := 1; i < len(p); {
 		j := len(p)
 		if k := strings.IndexByte(p[i:], '/'); k >= 0 {
 			j = i + k
 		}
-		next, err := r.enter(at, p[:j], p[i:j], mode)
-		_ = unix.Close(at)
-		if err != nil {
-			return -1, err
+		if j > i {
+			next, link, err := r.enter(at, p[:j], i, mode)
+			_ = unix.Close(at)
+			if link != "" {
+				return -1, link + p[j:], nil
+			}
+			if err != nil {
+				return -1, "", err
+			}
+			at = next
 		}
-		at, i = next, j+1
+		i = j + 1
 	}
-	return at, nil
+	return at, "", nil
 }
 
-// enter opens the directory whole, whose last element is name and whose parent is open as parent; it makes it when
-// nothing is there.
-func (r Root) enter(parent int, whole, name string, mode uint32) (int, error) {
-	fd, err := r.Open(whole, unix.O_PATH|unix.O_DIRECTORY)
+// enter opens the directory whole, whose last element begins at i and whose parent is open as parent; it makes it when
+// nothing is there. For a link to nothing it returns the path that the link stands for.
+func (r Root) enter(parent int, whole string, i int, mode uint32) (fd int, link string, err error) {
+	fd, err = r.Open(whole, unix.O_PATH|unix.O_DIRECTORY)
 	if err == nil || !errors.Is(err, unix.ENOENT) {
-		return fd, err
+		return fd, "", err
 	}
-	// EEXIST with a name that does not resolve is a dangling link, or a racer: the open below tells.
+	name := whole[i:]
 	if err := unix.Mkdirat(parent, name, mode); err != nil && err != unix.EEXIST {
-		return -1, &os.PathError{Op: "mkdir", Path: whole, Err: err}
+		return -1, "", &os.PathError{Op: "mkdir", Path: whole, Err: err}
+	}
+	// EEXIST with a name that does not resolve is a link to nothing, or a racer.
+	if target, err := readLink(parent, name); err == nil {
+		return -1, splice(whole[:i], target), nil
 	}
 	fd, err = unix.Openat(parent, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return -1, &os.PathError{Op: "mkdir", Path: whole, Err: err}
+		return -1, "", &os.PathError{Op: "mkdir", Path: whole, Err: err}
 	}
-	return fd, nil
+	return fd, "", nil
+}
+
+// splice is the path of a link's target, for a link in dir (which ends with a slash). ".." stays: the directory before
+// it may be a link too, and openat2(2) knows.
+func splice(dir, target string) string {
+	if strings.HasPrefix(target, "/") {
+		return target
+	}
+	return dir + target
+}
+
+func readLink(dir int, name string) (string, error) {
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(dir, name, buf)
+	if err != nil {
+		return "", err
+	}
+	return string(buf[:n]), nil
 }
 
 // Parent makes the directory that holds p when it is missing; it returns its descriptor and p's last element.
@@ -111,20 +165,67 @@ func (r Root) Parent(p string, mode uint32) (int, string, error) {
 	return fd, path.Base(p), err
 }
 
-// File opens what is at p by O_PATH, or makes an empty regular file there: the mount point of a bound file.
+// File opens what is at p by O_PATH, or makes an empty regular file there: the mount point of a bound file. A link to
+// nothing is followed as by MkdirAll.
 func (r Root) File(p string, mode uint32) (int, error) {
-	fd, err := r.Open(p, unix.O_PATH)
-	if err == nil || !errors.Is(err, unix.ENOENT) {
-		return fd, err
+	p = Clean(p)
+	for range maxLinks {
+		fd, link, err := r.file(p, mode)
+		if link == "" {
+			return fd, err
+		}
+		p = link
 	}
-	dir, name, err := r.Parent(p, 0o755)
+	return -1, &os.PathError{Op: "create", Path: p, Err: unix.ELOOP}
+}
+
+func (r Root) file(p string, mode uint32) (fd int, link string, err error) {
+	fd, err = r.Open(p, unix.O_PATH)
+	if err == nil || !errors.Is(err, unix.ENOENT) {
+		return fd, "", err
+	}
+	i := strings.LastIndexByte(p, '/') + 1
+	parent, name := p[:i], p[i:]
+	dir := -1
+	for range maxLinks {
+		var next string
+		if dir, next, err = r.mkdirAll(parent, parentMode); next == "" {
+			break
+		}
+		parent = next
+	}
+	if err != nil {
+		return -1, "", err
+	}
+	defer func() { _ = unix.Close(dir) }()
+	fd, err = unix.Openat(dir, name, unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_RDONLY, mode)
+	if err == unix.EEXIST {
+		if target, e := readLink(dir, name); e == nil {
+			return -1, splice(parent+"/", target), nil
+		}
+	}
+	if err != nil {
+		return -1, "", &os.PathError{Op: "create", Path: p, Err: err}
+	}
+	return fd, "", nil
+}
+
+const parentMode = 0o755
+
+// Link is File for a path whose last element is taken as it is: a symbolic link there is opened itself.
+func (r Root) Link(p string, mode uint32) (int, error) {
+	dir, name, err := r.Parent(p, parentMode)
 	if err != nil {
 		return -1, err
 	}
 	defer func() { _ = unix.Close(dir) }()
-	fd, err = unix.Openat(dir, name, unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_RDONLY, mode)
+	const flags = unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, err := unix.Openat(dir, name, unix.O_PATH|flags, 0)
+	if err == unix.ENOENT {
+		fd, err = unix.Openat(dir, name, unix.O_CREAT|unix.O_EXCL|unix.O_RDONLY|flags, mode)
+	}
 	if err != nil {
-		return -1, &os.PathError{Op: "create", Path: p, Err: err}
+		return -1, &os.PathError{Op: "open", Path: p, Err: err}
 	}
 	return fd, nil
 }

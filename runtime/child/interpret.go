@@ -54,6 +54,9 @@ func (p *Program) interpret() {
 			if !tolerated(o, errno, &remembered) {
 				p.fail(report, o, i, errno)
 			}
+			if o.flags&refusable != 0 {
+				slot[o.out-1] = ^uintptr(0)
+			}
 			continue
 		}
 		if o.flags&peer != 0 && r == 0 {
@@ -88,6 +91,8 @@ func tolerated(o *op, errno syscall.Errno, remembered *syscall.Errno) bool {
 		return true
 	case o.flags&unknownOK != 0:
 		return errno == syscall.EINVAL
+	case o.flags&refusable != 0:
+		return errno == syscall.EPERM
 	case o.flags&mark != 0:
 		return errno == syscall.EACCES || errno == syscall.EPERM
 	case o.flags&candidate != 0:

@@ -39,6 +39,7 @@ const (
 	fork                  // a clone: the one in which it returns non-zero tells the pid and exits
 	mark                  // on success slot out = 1; EACCES and EPERM go on
 	unknownOK             // EINVAL does not matter: this kernel does not know the number
+	refusable             // EPERM does not matter: slot out = no descriptor
 )
 
 const slots = 16

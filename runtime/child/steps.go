@@ -231,9 +231,10 @@ func (b *builder) namespaces() {
 
 func (b *builder) fileSystems() {
 	for i, name := range b.c.Contexts {
-		b.add(handshake.StepFileSystems, name, unix.SYS_FSOPEN, b.text(name), unix.FSOPEN_CLOEXEC).to(slotA)
-		b.add(handshake.StepFileSystems, name, unix.SYS_DUP3, 0, uintptr(b.c.ContextBase+i), unix.O_CLOEXEC).from(0, slotA)
-		b.add(handshake.StepFileSystems, name, unix.SYS_CLOSE, 0).from(0, slotA)
+		// The host side knows what to do about a refusal, which it sees by the missing descriptor.
+		b.add(handshake.StepFileSystems, name, unix.SYS_FSOPEN, b.text(name), unix.FSOPEN_CLOEXEC).to(slotA).with(refusable)
+		b.add(handshake.StepFileSystems, name, unix.SYS_DUP3, 0, uintptr(b.c.ContextBase+i), unix.O_CLOEXEC).from(0, slotA).with(ignore)
+		b.add(handshake.StepFileSystems, name, unix.SYS_CLOSE, 0).from(0, slotA).with(ignore)
 	}
 }
 

@@ -25,7 +25,7 @@ func (b *builder) cgroup(_ specs.Mount, o mount.Options, dest string) error {
 	}
 	defer func() { _ = unix.Close(target) }()
 	if cgroup.Unified() {
-		return b.cgroup2(o, target)
+		return b.cgroup2(o, target, dest)
 	}
 	readOnly := o.ReadOnly()
 	o.Data = nil
@@ -37,7 +37,7 @@ func (b *builder) cgroup(_ specs.Mount, o mount.Options, dest string) error {
 		return err
 	}
 	b.own(t)
-	if err := b.place(t, target, base); err != nil {
+	if err := b.place(t, target, dest, base); err != nil {
 		return err
 	}
 	if readOnly {
@@ -55,14 +55,14 @@ func (b *builder) cgroup(_ specs.Mount, o mount.Options, dest string) error {
 	return nil
 }
 
-func (b *builder) cgroup2(o mount.Options, target int) error {
+func (b *builder) cgroup2(o mount.Options, target int, dest string) error {
 	o.Data = nil
 	t, err := mount.New("cgroup2", "cgroup", o)
 	if err != nil {
 		return err
 	}
 	defer t.Close()
-	return b.place(t, target, o)
+	return b.place(t, target, dest, o)
 }
 
 // hierarchy is one mounted v1 hierarchy: its controllers, or its name.

@@ -33,20 +33,26 @@ func (b *builder) mount(i int, m specs.Mount) error {
 	if m.Type == "cgroup" || m.Type == "cgroup2" {
 		return b.cgroup(m, o, dest)
 	}
-	if m.Type == "bind" || o.Bind {
-		return b.bind(m, o, dest)
+	if isBind(m, &o) {
+		return b.bind(i, m, o, dest)
 	}
-	target, err := b.mountPoint(m.Type, dest)
+	target, made, err := b.mountPoint(m.Type, dest)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = unix.Close(target) }()
+	o.Attr = o.Attr.Then(o.RecAttr) // nothing lies below a new file system
 	readOnly := o.ReadOnly()
 	o.Attr.Set &^= unix.MOUNT_ATTR_RDONLY
-	if m.Type == "tmpfs" {
+	if m.Type == "tmpfs" && !made {
 		inheritMode(&o, target)
 	}
+	b.label(m.Type, &o)
 	t, err := b.newTree(i, m, o)
+	shared := false
+	if errors.Is(err, unix.EPERM) && b.k.plan.user {
+		t, shared, err = b.hostTree(m.Type, o, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -56,11 +62,14 @@ func (b *builder) mount(i int, m specs.Mount) error {
 			return fmt.Errorf("tmpcopyup: %w", err)
 		}
 	}
-	if err := b.place(t, target, o); err != nil {
+	if err := b.mapTree(t, m, o); err != nil {
+		return err
+	}
+	if err := b.place(t, target, dest, o); err != nil {
 		return err
 	}
 	if readOnly {
-		b.late = append(b.late, lateAttr{tree: t, attr: mount.Attr{Set: unix.MOUNT_ATTR_RDONLY}, dest: dest})
+		b.late = append(b.late, lateAttr{tree: t, attr: mount.Attr{Set: unix.MOUNT_ATTR_RDONLY}, dest: dest, recursive: shared})
 	}
 	switch {
 	case m.Type == "proc" && dest == "/proc":
@@ -71,27 +80,31 @@ func (b *builder) mount(i int, m specs.Mount) error {
 	return nil
 }
 
-// mountPoint opens the directory of a new file system. proc and sysfs go on ordinary directories only: a link there
-// would make the kernel's files appear elsewhere, and leave the masks on nothing (CVE-2019-19921, CVE-2023-27561).
-func (b *builder) mountPoint(fstype, dest string) (int, error) {
-	if fstype == "proc" || fstype == "sysfs" {
-		fd, err := b.root.OpenPlain(dest, unix.O_PATH|unix.O_DIRECTORY)
-		if err == nil {
-			return fd, nil
-		}
-		if !errors.Is(err, unix.ENOENT) {
-			return -1, errdefs.InvalidArgument("filesystem %q must be mounted on ordinary directory: %w", fstype, err)
-		}
+// mountPoint opens the directory of a new file system, or makes it. proc and sysfs go on ordinary directories only: a
+// link there would make the kernel's files appear elsewhere, and leave the masks on nothing (CVE-2019-19921, CVE-2023-27561).
+func (b *builder) mountPoint(fstype, dest string) (fd int, made bool, err error) {
+	open := b.root.Open
+	plain := fstype == "proc" || fstype == "sysfs"
+	if plain {
+		open = b.root.OpenPlain
 	}
-	return b.root.MkdirAll(dest, pointMode)
+	fd, err = open(dest, unix.O_PATH|unix.O_DIRECTORY)
+	if err == nil {
+		return fd, false, nil
+	}
+	if !errors.Is(err, unix.ENOENT) {
+		if plain {
+			err = errdefs.InvalidArgument("filesystem %q must be mounted on ordinary directory: %w", fstype, err)
+		}
+		return -1, false, err
+	}
+	fd, err = b.root.MkdirAll(dest, pointMode)
+	return fd, true, err
 }
 
 func (b *builder) newTree(i int, m specs.Mount, o mount.Options) (mount.Tree, error) {
 	if m.Type == "devpts" {
 		o.Data = without(o.Data, "newinstance") // every devpts is one since Linux 4.7
-	}
-	if len(m.UIDMappings) > 0 || o.IDMap {
-		return -1, errdefs.NotImplemented("id mappings of a %s mount are not supported: only of bind mounts", m.Type)
 	}
 	if m.Type == "proc" {
 		if _, ok := b.k.contexts[i]; !ok {
@@ -109,6 +122,32 @@ func (b *builder) newTree(i int, m specs.Mount, o mount.Options) (mount.Tree, er
 	}
 	defer c.Close()
 	return c.Finish(m.Type, m.Source, o)
+}
+
+// hostTree stands in for a file system of the kernel whose namespace belongs to another user namespace than the
+// container's: nobody inside may make it, and the host's shows the same, since the container is in that very namespace.
+func (b *builder) hostTree(fstype string, o mount.Options, refused error) (mount.Tree, bool, error) {
+	var path string
+	switch all := b.k.plan.all; {
+	case fstype == "sysfs" && !b.k.plan.newNet:
+		path = "/sys"
+	case fstype == "proc" && all&unix.CLONE_NEWPID == 0:
+		path = "/proc"
+	case fstype == "mqueue" && all&unix.CLONE_NEWIPC == 0:
+		path = "/dev/mqueue"
+	default:
+		return -1, false, refused
+	}
+	// With all that is mounted there: in a user namespace of its own a mount namespace does not show what it covers.
+	t, err := mount.Clone(unix.AT_FDCWD, path, true)
+	if err != nil {
+		return -1, false, fmt.Errorf("%w (the host's instead: %w)", refused, err)
+	}
+	if err := t.SetAttr(o.Attr, true); err != nil {
+		t.Close()
+		return -1, false, err
+	}
+	return t, true, nil
 }
 
 func without(list []string, word string) []string {
@@ -134,8 +173,8 @@ func inheritMode(o *mount.Options, target int) {
 	}
 }
 
-// place attaches t and does what can only be done to an attached mount.
-func (b *builder) place(t mount.Tree, target int, o mount.Options) error {
+// place attaches t and does what can only be done to an attached mount. What lies over "/" is the root from then on.
+func (b *builder) place(t mount.Tree, target int, dest string, o mount.Options) error {
 	if err := t.Attach(target); err != nil {
 		return err
 	}
@@ -144,96 +183,23 @@ func (b *builder) place(t mount.Tree, target int, o mount.Options) error {
 			return err
 		}
 	}
-	return nil
-}
-
-// bind mounts a file or directory of the host. The mount point is of the same kind as the source, made when missing.
-func (b *builder) bind(m specs.Mount, o mount.Options, dest string) error {
-	source := b.source(m)
-	t, err := mount.Clone(unix.AT_FDCWD, source, o.Recursive)
-	if err != nil {
-		if errors.Is(err, unix.ENOENT) {
-			return errdefs.NotFound("bind source %s does not exist: %w", source, unix.ENOENT)
-		}
-		return fmt.Errorf("bind source %s: %w", source, err)
+	if dest != "/" {
+		return nil
 	}
-	defer t.Close()
-	if err := b.attributes(t, m, o); err != nil {
-		return err
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(int(t), &st); err != nil {
-		return fmt.Errorf("bind source %s: %w", source, err)
-	}
-	var target int
-	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		target, err = b.root.MkdirAll(dest, pointMode)
-	} else {
-		target, err = b.root.File(dest, pointMode)
-	}
+	fd, err := unix.FcntlInt(uintptr(t), unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = unix.Close(target) }()
-	if dest == "/dev" {
-		b.bound = true
-	}
-	if err := b.place(t, target, o); err != nil {
-		if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.EINVAL) {
-			return fmt.Errorf("bind source %s: not a directory where a directory is, or the other way round, or not mountable: %w", source, err)
-		}
-		return err
-	}
+	b.rootT = b.own(mount.Tree(fd))
+	b.root = safepath.At(fd)
+	b.covered++
 	return nil
-}
-
-// attributes applies what a bind mount changes, its mapping first: only a detached mount can get one.
-func (b *builder) attributes(t mount.Tree, m specs.Mount, o mount.Options) error {
-	if o.IDMap || len(m.UIDMappings) > 0 || len(m.GIDMappings) > 0 {
-		ns, err := b.mapping(m)
-		if err != nil {
-			return err
-		}
-		err = t.SetIDMap(ns, o.RecIDMap)
-		_ = unix.Close(ns)
-		if err != nil {
-			return err
-		}
-	}
-	if err := t.SetAttr(o.Attr, false); err != nil {
-		return err
-	}
-	return t.SetAttr(o.RecAttr, true)
-}
-
-// mapping opens a user namespace with the mount's mapping: the container's own, or one made for it.
-func (b *builder) mapping(m specs.Mount) (int, error) {
-	if len(m.UIDMappings) == 0 && len(m.GIDMappings) == 0 {
-		if !b.k.plan.user {
-			return -1, errdefs.InvalidArgument("option idmap needs a mapping or a user namespace of the container's own")
-		}
-		return namespace.Of(b.k.c.rec.Pid, "user")
-	}
-	if len(m.UIDMappings) == 0 || len(m.GIDMappings) == 0 {
-		return -1, errdefs.InvalidArgument("uidMappings and gidMappings must both be set")
-	}
-	// Not by this thread: over its root lies another mount, and such a process may not make user namespaces
-	// (user_namespaces(7), EPERM in a chroot).
-	var fd int
-	done := make(chan error, 1)
-	go func() {
-		var err error
-		fd, err = mappedNamespace(m.UIDMappings, m.GIDMappings)
-		done <- err
-	}()
-	err := <-done
-	return fd, err
 }
 
 // finishMounts makes read-only what had to be written to until now.
 func (b *builder) finishMounts() error {
 	for _, l := range b.late {
-		if err := l.tree.SetAttr(l.attr, false); err != nil {
+		if err := l.tree.SetAttr(l.attr, l.recursive); err != nil {
 			return fmt.Errorf("mount %s: read-only: %w", l.dest, err)
 		}
 	}
@@ -271,8 +237,11 @@ func (b *builder) pivot() error {
 			return err
 		}
 	}
-	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
-		return fmt.Errorf("unmount the old root: %w", err)
+	// Roots that a mount on "/" has covered still lie over the host's, and umount(2) takes the uppermost.
+	for range 1 + b.covered {
+		if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+			return fmt.Errorf("unmount the old root: %w", err)
+		}
 	}
 	return b.finishRoot()
 }

@@ -113,7 +113,7 @@ func parseHome(passwd []byte, uid uint32) string {
 // own chdir, which judges it (CVE-2024-21626).
 func (b *builder) workDir() error {
 	cwd := b.k.spec.Process.Cwd
-	fd, err := b.root.MkdirAll(cwd, pointMode)
+	fd, err := b.root.MkdirAllPlain(cwd, pointMode)
 	if err == nil {
 		return unix.Close(fd)
 	}

@@ -2,6 +2,7 @@ package container
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -58,24 +59,28 @@ func (b *built) close() {
 // but has the runtime's user and pid namespace and its privileges. Its own "/" stays the host's tree as the new mount
 // namespace copied it until the pivot, so paths of the host are good until then.
 type builder struct {
-	k     *creation
-	ctx   context.Context
-	rootT mount.Tree    // the root's mount
-	root  safepath.Root // the same, for lookups
-	proc  mount.Tree    // the mount on /proc, kept while it is bare
-	pts   mount.Tree    // the devpts on /dev/pts
-	blank mount.Tree    // the empty read-only directory that covers masked ones
-	null  int           // the host's /dev/null, checked
-	bound bool          // /dev is a bind mount: its nodes are its owner's
-	late  []lateAttr
-	trees []mount.Tree // all of them, to be closed
+	k       *creation
+	ctx     context.Context
+	rootT   mount.Tree    // the root's mount
+	root    safepath.Root // the same, for lookups
+	proc    mount.Tree    // the mount on /proc, kept while it is bare
+	pts     mount.Tree    // the devpts on /dev/pts
+	blank   mount.Tree    // the empty read-only directory that covers masked ones
+	null    int           // the host's /dev/null, checked
+	bound   bool          // /dev is a bind mount: its nodes are its owner's
+	late    []lateAttr
+	covered int          // roots below a mount on "/"
+	trees   []mount.Tree // all of them, to be closed
+	// clones are bind mounts that were made while the host's tree could still be seen, by the number of their mount.
+	clones map[int]mount.Tree
 }
 
 // lateAttr is a change that waits until everything inside the mount is made.
 type lateAttr struct {
-	tree mount.Tree
-	attr mount.Attr
-	dest string
+	tree      mount.Tree
+	attr      mount.Attr
+	dest      string
+	recursive bool
 }
 
 // askContexts decides which file systems the process has to open: in a user namespace of its own all new ones, since
@@ -84,7 +89,8 @@ func (k *creation) askContexts() {
 	k.contexts = make(map[int]int)
 	old := !kernelAtLeast(6, 17)
 	for i, m := range k.spec.Mounts {
-		if m.Type == "" || m.Type == "bind" || m.Type == "cgroup" || m.Type == "cgroup2" || mount.Parse(m.Options).Bind {
+		o := mount.Parse(m.Options)
+		if m.Type == "" || m.Type == "cgroup" || m.Type == "cgroup2" || isBind(m, &o) {
 			continue
 		}
 		if k.plan.user || (old && m.Type == "proc") {
@@ -356,6 +362,9 @@ func (b *builder) fileSystem(i int, fstype string) (mount.Context, error) {
 		return mount.Open(fstype)
 	}
 	fd, err := pidfd.GetFD(b.k.c.pidfd, contextBase+n)
+	if errors.Is(err, unix.EBADF) {
+		return -1, fmt.Errorf("open file system %s: %w", fstype, unix.EPERM) // refused to the process
+	}
 	return mount.Context(fd), err
 }
 

@@ -116,12 +116,26 @@ func namespaces(s *specs.Spec) error {
 		return errdefs.InvalidArgument("user namespace mappings specified, but USER namespace isn't enabled in the config")
 	}
 	user, _ := Namespace(s, specs.UserNamespace)
-	if seen[specs.UserNamespace] && user.Path == "" && (len(s.Linux.UIDMappings) == 0 || len(s.Linux.GIDMappings) == 0) {
-		return errdefs.InvalidArgument("a new user namespace needs linux.uidMappings and linux.gidMappings")
+	if seen[specs.UserNamespace] && user.Path == "" {
+		if err := mappings(s.Linux); err != nil {
+			return err
+		}
 	}
 	clock, private := Namespace(s, specs.TimeNamespace)
 	if len(s.Linux.TimeOffsets) > 0 && (!private || clock.Path != "") {
 		return errdefs.InvalidArgument("time namespace offsets specified, but a new TIME namespace isn't enabled in the config")
+	}
+	return nil
+}
+
+// mappings completes those of a new user namespace: without any, the runtime's own user is its root, as crun has it.
+func mappings(l *specs.Linux) error {
+	if len(l.UIDMappings)+len(l.GIDMappings) == 0 {
+		l.UIDMappings = []specs.LinuxIDMapping{{HostID: uint32(os.Geteuid()), Size: 1}}
+		l.GIDMappings = []specs.LinuxIDMapping{{HostID: uint32(os.Getegid()), Size: 1}}
+	}
+	if len(l.UIDMappings) == 0 || len(l.GIDMappings) == 0 {
+		return errdefs.InvalidArgument("a new user namespace needs linux.uidMappings and linux.gidMappings, or neither")
 	}
 	return nil
 }
