@@ -89,11 +89,11 @@ func loadEntry() entry {
 func containerVerbs() []entry {
 	return []entry{
 		{name: "attach", short: "Attach local standard input, output, and error streams to a running container", build: attachCommand},
-		{name: "commit", short: "Create a new image from a container's changes", build: unserved("commit")},
-		{name: "cp", short: "Copy files/folders between a container and the local filesystem", build: unserved("cp")},
+		{name: "commit", short: "Create a new image from a container's changes", build: commitCommand},
+		{name: "cp", short: "Copy files/folders between a container and the local filesystem", build: cpCommand},
 		{name: "create", short: "Create a new container", build: createCommand},
-		{name: "diff", short: "Inspect changes to files or directories on a container's filesystem", build: unserved("diff")},
-		{name: "export", short: "Export a container's filesystem as a tar archive", build: unserved("export")},
+		{name: "diff", short: "Inspect changes to files or directories on a container's filesystem", build: diffCommand},
+		{name: "export", short: "Export a container's filesystem as a tar archive", build: exportCommand},
 		{name: "kill", short: "Kill one or more running containers", build: killCommand},
 		{name: "logs", short: "Fetch the logs of a container", build: logsCommand},
 		{name: "pause", short: "Pause all processes within one or more containers", build: pauseCommand},

@@ -58,7 +58,7 @@ func (p *parts) openEngine(ctx context.Context) (err error) {
 	}
 	p.system.now.Store(described)
 	p.backend = docker.Backend{
-		Lifecycle: p.containers, Changes: p.containers, Views: p.containers, Streams: p.containers,
+		Lifecycle: p.containers, Changes: p.containers, Views: p.containers, Streams: p.containers, Archives: p.containers,
 		Images: images, Transfers: images, Networks: networks, Volumes: volumes, System: &p.system,
 	}
 	p.containers.Resume(ctx)
@@ -87,6 +87,7 @@ func (p *parts) containerConfig() (container.Config, error) {
 	return container.Config{
 		Namespace: dockerNamespace, DataRoot: c.DataRoot, ExecRoot: c.ExecRoot,
 		Tasks: p.tasks, Processes: p.tasks, Images: engineimage.Source{Store: p.images}, Snapshots: p.snapshots, OpenRoot: p.openRoot,
+		LiveRoot: p.tasks.Root, Committer: p.images,
 		Durable: p.durable, Volatile: p.volatile, Network: p.network, Volumes: p.volumes, Events: p.events, Log: p.log,
 		Spec: spec.Defaults{
 			CgroupParent: p.target.CgroupParent, InitPath: init, Init: c.Init, ShmSize: c.ShmSize, Ulimits: limits,

@@ -4,6 +4,8 @@ package docker
 
 import (
 	"time"
+
+	"github.com/moby/moby/api/types/container"
 )
 
 // DefaultVersion is the newest API version that Conex serves, MinVersion the oldest that it negotiates down to.
@@ -97,4 +99,14 @@ type Progress struct {
 	Current int64
 	Total   int64
 	Aux     any
+}
+
+// Commit is what a client asks of a commit.
+type Commit struct {
+	Ref     string // name of the image; "" for none
+	Author  string
+	Comment string
+	Pause   bool              // freeze the container meanwhile
+	Changes []string          // Dockerfile instructions
+	Config  *container.Config // goes before the container's own; nil: none
 }

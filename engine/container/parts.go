@@ -66,6 +66,9 @@ type Root interface {
 // OpenRoot opens the root file system of a snapshot.
 type OpenRoot func(ctx context.Context, key string) (Root, error)
 
+// LiveRoot opens the root directory of a running task as its processes see it, by O_PATH.
+type LiveRoot func(ctx context.Context, ns, id string) (*os.File, error)
+
 // Snapshots keeps the containers' root file systems (manager/snapshot).
 type Snapshots interface {
 	snapshot.Snapshotter

@@ -31,6 +31,8 @@ type Config struct {
 	Images    Images
 	Snapshots Snapshots
 	OpenRoot  OpenRoot
+	LiveRoot  LiveRoot
+	Committer Committer
 	Durable   Database
 	Volatile  Database
 	Network   Network

@@ -25,6 +25,8 @@ type CommitOptions struct {
 	Author   string
 	Message  string
 	Command  string // the history's created_by
+	// Own names paths that are left out while they are empty: mount points that the engine made. Nil: none.
+	Own func(path string) bool
 }
 
 // Commit makes an image of what a container changed: one more layer on its image.
@@ -35,7 +37,7 @@ func (s *Service) Commit(ctx context.Context, ns string, o CommitOptions) (Image
 	}
 	var img Image
 	err = s.holding(ctx, ns, func(h *hold) error {
-		desc, diff, err := s.packSnapshot(ctx, h, o.Snapshot)
+		desc, diff, err := s.packSnapshot(ctx, h, o.Snapshot, o.Own)
 		if err != nil {
 			return fmt.Errorf("commit: %w", err)
 		}
@@ -55,7 +57,7 @@ func (s *Service) Commit(ctx context.Context, ns string, o CommitOptions) (Image
 }
 
 // packSnapshot writes an active snapshot's own files as a gzip layer into the content store.
-func (s *Service) packSnapshot(ctx context.Context, h *hold, key string) (ocispec.Descriptor, digest.Digest, error) {
+func (s *Service) packSnapshot(ctx context.Context, h *hold, key string, own func(string) bool) (ocispec.Descriptor, digest.Digest, error) {
 	none := ocispec.Descriptor{}
 	info, err := s.Snapshots.Stat(ctx, key)
 	if err != nil {
@@ -77,7 +79,7 @@ func (s *Service) packSnapshot(ctx context.Context, h *hold, key string) (ocispe
 		return none, "", err
 	}
 	z := pgzip.NewWriter(w)
-	got, err := layer.Create(ctx, target.Dir, target.Overlay, z)
+	got, err := layer.Create(ctx, layer.Source{Dir: target.Dir, Overlay: target.Overlay, Own: own}, z)
 	if err = errors.Join(err, z.Close()); err == nil {
 		err = h.blobs(ctx, w.Digest())
 	}

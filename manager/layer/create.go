@@ -10,24 +10,32 @@ import (
 	"io"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
 
-// Create writes the tree below dir as an uncompressed layer to w: with overlay dir is an overlay's upper directory,
-// whose whiteouts and opaque directories become the layer's; otherwise every file is the layer's own. Entries are in
-// the order of their names. What changes meanwhile is written as it was seen, never wider than announced; sockets
-// are left out, as every engine does.
-func Create(ctx context.Context, dir string, overlay bool, w io.Writer) (Result, error) {
-	root, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+// Source is the tree that a layer is made of.
+type Source struct {
+	Dir string
+	// Overlay: Dir is an overlay's upper directory, whose whiteouts and opaque directories become the layer's;
+	// otherwise every file is the layer's own.
+	Overlay bool
+	Own     func(path string) bool // absolute paths that are left out while they are empty; nil: none
+}
+
+// Create writes a tree as an uncompressed layer to w. Entries are in the order of their names. What changes meanwhile
+// is written as it was seen, never wider than announced; sockets are left out, as every engine does.
+func Create(ctx context.Context, from Source, w io.Writer) (Result, error) {
+	root, err := unix.Open(from.Dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return Result{}, fmt.Errorf("layer: open %s: %w", dir, err)
+		return Result{}, fmt.Errorf("layer: open %s: %w", from.Dir, err)
 	}
 	defer func() { _ = unix.Close(root) }()
 	count := &countHash{w: w, hash: sha256.New()}
-	c := &creator{ctx: ctx, tar: tar.NewWriter(count), overlay: overlay, links: map[inode]string{}, buf: make([]byte, 1<<20)}
+	c := &creator{ctx: ctx, tar: tar.NewWriter(count), overlay: from.Overlay, own: from.Own, links: map[inode]string{}, buf: make([]byte, 1<<20)}
 	if err := c.directory(root, ""); err != nil {
 		return Result{}, err
 	}
@@ -57,6 +65,8 @@ type creator struct {
 	ctx     context.Context
 	tar     *tar.Writer
 	overlay bool
+	own     func(path string) bool
+	mount   uint64 // the only mount whose files are written, others' roots being left empty; 0: all
 	links   map[inode]string
 	buf     []byte
 	entries int64
@@ -94,7 +104,13 @@ func (c *creator) entry(dir int, base, rel string) error {
 	if c.overlay && isWhiteout(&st) {
 		return c.header(&tar.Header{Typeflag: tar.TypeReg, Name: path.Join(path.Dir(rel), whiteoutPrefix+base), Mode: 0o600, ModTime: time.Unix(0, 0)})
 	}
+	if c.own != nil && c.own("/"+rel) && isEmpty(dir, base, &st) {
+		return nil
+	}
 	h := headerOf(&st, rel)
+	if c.mount != 0 && mountID(dir, base) != c.mount {
+		return c.mountPoint(h, &st)
+	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 		return c.subdirectory(dir, base, h)
@@ -120,6 +136,21 @@ func (c *creator) entry(dir int, base, rel string) error {
 	return c.header(h)
 }
 
+// isEmpty tells whether a name is a file of no bytes or a directory of no entries.
+func isEmpty(dir int, base string, st *unix.Stat_t) bool {
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return st.Size == 0
+	case unix.S_IFDIR:
+		names, fd, err := listDir(dir, base)
+		if err == nil {
+			_ = unix.Close(fd)
+		}
+		return err == nil && len(names) == 0
+	}
+	return false
+}
+
 func headerOf(st *unix.Stat_t, rel string) *tar.Header {
 	return &tar.Header{
 		Name: rel, Mode: int64(st.Mode & 0o7777), Uid: int(st.Uid), Gid: int(st.Gid),
@@ -142,12 +173,14 @@ func (c *creator) subdirectory(dir int, base string, h *tar.Header) error {
 	}
 	defer func() { _ = unix.Close(fd) }()
 	rel := h.Name
-	h.Typeflag, h.Name = tar.TypeDir, rel+"/"
+	h.Typeflag, h.Name = tar.TypeDir, strings.TrimSuffix(rel, "/")+"/"
 	if err := c.xattrs(fd, h); err != nil {
 		return entryError(rel, err)
 	}
-	if err := c.header(h); err != nil {
-		return err
+	if rel != "" {
+		if err := c.header(h); err != nil {
+			return err
+		}
 	}
 	if c.overlay && isOpaque(fd) {
 		if err := c.header(&tar.Header{Typeflag: tar.TypeReg, Name: rel + "/" + whiteoutPrefix + opaqueName, Mode: 0o600, ModTime: time.Unix(0, 0)}); err != nil {

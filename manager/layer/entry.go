@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -14,8 +15,8 @@ import (
 )
 
 // unpack applies all entries of the archive in order.
-func (t *tree) unpack(ctx context.Context, s *stream) error {
-	tr := tar.NewReader(s)
+func (t *tree) unpack(ctx context.Context, r io.Reader) error {
+	tr := tar.NewReader(r)
 	for {
 		h, err := tr.Next()
 		if errors.Is(err, io.EOF) {
@@ -33,9 +34,6 @@ func (t *tree) unpack(ctx context.Context, s *stream) error {
 		if err := t.entry(h, tr); err != nil {
 			return entryError(h.Name, err)
 		}
-	}
-	if t.entries == 0 && s.read == 0 {
-		return errdefs.InvalidArgument("layer: empty stream, not a tar archive")
 	}
 	return t.finishDirs()
 }
@@ -61,6 +59,9 @@ func (t *tree) entry(h *tar.Header, body io.Reader) error {
 	if err != nil {
 		return err
 	}
+	if t.into != nil {
+		return t.extract(h, rel, a, body)
+	}
 	if rel == "" {
 		if h.Typeflag != tar.TypeDir {
 			return errdefs.InvalidArgument("the root of the image must be a directory")
@@ -76,6 +77,12 @@ func (t *tree) entry(h *tar.Header, body io.Reader) error {
 		return t.whiteout(parent, dir, name)
 	}
 	t.brought(rel)
+	return t.make(parent, rel, h, a, body)
+}
+
+// make makes what an entry describes, in its open parent directory.
+func (t *tree) make(parent int, rel string, h *tar.Header, a attrs, body io.Reader) (err error) {
+	_, base := splitName(rel)
 	switch h.Typeflag {
 	case tar.TypeDir:
 		return t.directory(parent, rel, a)
@@ -270,8 +277,8 @@ func (t *tree) hardLink(parent int, base, target string) error {
 	if rel == "" {
 		return errdefs.InvalidArgument("hard link to the root of the image")
 	}
-	dir, name := splitName(rel)
-	from, err := openIn(t.root, dir, unix.O_PATH|unix.O_DIRECTORY, inRoot)
+	dir, name := splitName(path.Join(t.base, rel))
+	from, err := openIn(t.root, dir, unix.O_PATH|unix.O_DIRECTORY, t.resolve)
 	if errors.Is(err, unix.ENOENT) && len(t.lower) > 0 {
 		from, err = t.makeParents(dir)
 	}
@@ -296,7 +303,7 @@ func (t *tree) hardLink(parent int, base, target string) error {
 func (t *tree) copyUp(dir int, rel string) error {
 	_, base := splitName(rel)
 	for _, lower := range t.lower {
-		fd, err := openIn(lower, rel, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, inRoot)
+		fd, err := openIn(lower, rel, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, t.resolve)
 		if errors.Is(err, unix.ENOENT) {
 			continue
 		}

@@ -10,6 +10,8 @@ import (
 	"io"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/conex-containers/conex/base/errdefs"
 )
 
 // Target is the directory that a layer is applied to.
@@ -80,6 +82,9 @@ func Apply(ctx context.Context, target Target, r io.Reader, limits Limits) (Resu
 	defer s.stop()
 	if err := t.unpack(ctx, s); err != nil {
 		return Result{}, err
+	}
+	if t.entries == 0 && s.read == 0 {
+		return Result{}, errdefs.InvalidArgument("layer: empty stream, not a tar archive")
 	}
 	dgst, size, err := s.finish()
 	if err != nil {

@@ -22,6 +22,9 @@ const inRoot = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_
 // directory; a stale one (replaced by a later entry) still lies inside, or is unlinked, so it is never a way out.
 type tree struct {
 	root    int
+	base    string // clean name of the directory below root that the archive's names start from; "" for root
+	into    *Into  // nil for a layer
+	resolve uint64 // openat2's, of every lookup
 	lower   []int
 	overlay bool
 	fresh   bool
@@ -43,7 +46,7 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 1<<20); return &b }}
 
 func openTree(target Target, limits Limits) (*tree, error) {
 	t := &tree{
-		root: -1, parentFD: -1, overlay: target.Overlay, fresh: target.Base, limits: limits,
+		root: -1, parentFD: -1, resolve: inRoot, overlay: target.Overlay, fresh: target.Base, limits: limits,
 		dirs: map[string]attrs{}, buf: *buffers.Get().(*[]byte),
 	}
 	if !t.overlay && !t.fresh {
@@ -140,7 +143,7 @@ func (t *tree) parent(dir string) (int, error) {
 	if t.parentFD >= 0 && t.parentPath == dir {
 		return t.parentFD, nil
 	}
-	fd, err := openIn(t.root, dir, unix.O_PATH|unix.O_DIRECTORY, inRoot)
+	fd, err := openIn(t.root, dir, unix.O_PATH|unix.O_DIRECTORY, t.resolve)
 	if errors.Is(err, unix.ENOENT) {
 		fd, err = t.makeParents(dir)
 	}
@@ -165,7 +168,7 @@ func (t *tree) makeParents(dir string) (int, error) {
 			end = len(dir)
 		}
 		prefix := dir[:end]
-		next, err := openIn(t.root, prefix, unix.O_PATH|unix.O_DIRECTORY, inRoot)
+		next, err := openIn(t.root, prefix, unix.O_PATH|unix.O_DIRECTORY, t.resolve)
 		if errors.Is(err, unix.ENOENT) {
 			next, err = t.makeImplied(fd, prefix)
 		}
@@ -193,7 +196,7 @@ func (t *tree) makeImplied(parent int, rel string) (int, error) {
 // lowerAttrs are those of directory rel in the nearest lower layer that has it, or 0755 root:root.
 func (t *tree) lowerAttrs(rel string) attrs {
 	for _, lower := range t.lower {
-		fd, err := openIn(lower, rel, unix.O_RDONLY|unix.O_DIRECTORY, inRoot|unix.RESOLVE_NO_SYMLINKS)
+		fd, err := openIn(lower, rel, unix.O_RDONLY|unix.O_DIRECTORY, t.resolve|unix.RESOLVE_NO_SYMLINKS)
 		if errors.Is(err, unix.ENOENT) {
 			continue
 		}
@@ -225,7 +228,7 @@ func (t *tree) deferAttrs(rel string, a attrs) error {
 // finishDirs gives all directories their modes, owners and times.
 func (t *tree) finishDirs() error {
 	for rel, a := range t.dirs {
-		fd, err := openIn(t.root, rel, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, inRoot)
+		fd, err := openIn(t.root, rel, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, t.resolve)
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 			continue // replaced or deleted by a later entry
 		}

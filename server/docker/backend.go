@@ -27,6 +27,7 @@ type Backend struct {
 	Changes   Changes
 	Views     Views
 	Streams   Streams
+	Archives  Archives
 	Images    Images
 	Transfers Transfers
 	Networks  Networks
@@ -77,6 +78,19 @@ type Streams interface {
 	ExecStart(ctx context.Context, id string, req *container.ExecStartRequest, hijack func(tty bool) (net.Conn, []byte, error)) error
 	ExecResize(ctx context.Context, id string, height, width uint16) error
 	ExecInspect(ctx context.Context, id string) (container.ExecInspectResponse, error)
+}
+
+// Archives read and write containers' files.
+type Archives interface {
+	ContainerStatPath(ctx context.Context, ref, path string) (container.PathStat, error)
+	// ContainerArchive calls begin, once it can no longer fail for the path, for where the tar archive goes.
+	ContainerArchive(ctx context.Context, ref, path string, begin func(container.PathStat) io.Writer) error
+	// ContainerExtract with keepKind replaces no directory by a file nor the other way round; with owned the
+	// container's user owns what is made.
+	ContainerExtract(ctx context.Context, ref, path string, keepKind, owned bool, archive io.Reader) error
+	ContainerExport(ctx context.Context, ref string, begin func() io.Writer) error
+	ContainerChanges(ctx context.Context, ref string) ([]container.FilesystemChange, error)
+	ContainerCommit(ctx context.Context, ref string, o docker.Commit) (id string, err error)
 }
 
 // Images are the image verbs. progress may be nil.

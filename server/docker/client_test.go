@@ -115,7 +115,7 @@ func TestDockerCLI(t *testing.T) {
 		{args: "events --until 1", out: "container start x"},
 		{args: "plugin ls", out: "ENABLED"},
 		{args: "node ls", err: "This node is not a swarm manager", code: 1},
-		{args: "diff nothing", err: "not implemented", code: 1},
+		{args: "diff nothing", err: "No such container: nothing", code: 1},
 		{args: "search x", err: "GET /images/search is not implemented by Conex", code: 1},
 		{args: "create --name created busybox true", out: "00000"},
 		{args: "start -a created"},

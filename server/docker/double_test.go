@@ -64,7 +64,7 @@ func newDouble() *double {
 }
 
 func (d *double) backend() Backend {
-	return Backend{Lifecycle: d, Changes: d, Views: d, Streams: d, Images: d, Transfers: d, Networks: d, Volumes: d, System: d}
+	return Backend{Lifecycle: d, Changes: d, Views: d, Streams: d, Archives: d, Images: d, Transfers: d, Networks: d, Volumes: d, System: d}
 }
 
 func (d *double) find(ref string) (*played, error) {

@@ -53,6 +53,13 @@ func (s *Server) routes() []route {
 		r(post, "/containers/{id}/resize", s.containerResize, first, view),
 		r(del, "/containers/{id}", s.containerRemove, first, whole),
 
+		r(get, "/containers/{id}/changes", s.containerChanges, first, view),
+		r(get, "/containers/{id}/export", s.containerExport, first, view),
+		r(head, "/containers/{id}/archive", s.containerStatPath, first, view),
+		r(get, "/containers/{id}/archive", s.containerArchive, first, view),
+		r(put, "/containers/{id}/archive", s.containerExtract, first, view),
+		r(post, "/commit", s.containerCommit, first, whole),
+
 		// Exec
 		r(post, "/containers/{id}/exec", s.execCreate, first, whole),
 		r(post, "/exec/{id}/start", s.execStart, first, whole),
@@ -101,16 +108,10 @@ func (s *Server) routes() []route {
 
 // absentEndpoints answer 501 with their name.
 var absentEndpoints = [][2]string{
-	{get, "/containers/{id}/changes"},
-	{get, "/containers/{id}/export"},
 	{get, "/containers/{id}/attach/ws"},
-	{head, "/containers/{id}/archive"},
-	{get, "/containers/{id}/archive"},
-	{put, "/containers/{id}/archive"},
 	{get, "/containers/{id}/checkpoints"},
 	{post, "/containers/{id}/checkpoints"},
 	{del, "/containers/{id}/checkpoints/{name}"},
-	{post, "/commit"},
 	{post, "/build"},
 	{post, "/build/prune"},
 	{post, "/build/cancel"},

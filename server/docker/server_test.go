@@ -87,7 +87,6 @@ func TestErrorsAreDockers(t *testing.T) {
 		{"POST", "/containers/x/stop?t=a", "", 400, `{"message":"invalid value \"a\" for parameter t: must be an integer"}`},
 		{"GET", "/containers/json?filters=x", "", 400, `{"message":"invalid filters: invalid character 'x' looking for beginning of value"}`},
 		{"GET", "/volumes?filters=" + `{"nmae":["x"]}`, "", 400, `{"message":"invalid filter 'nmae': use one of dangling, driver, label, label!, name"}`},
-		{"GET", "/containers/x/export", "", 501, `{"message":"GET /containers/{id}/export is not implemented by Conex"}`},
 		{"GET", "/images/search", "", 501, `{"message":"GET /images/search is not implemented by Conex"}`},
 		{"GET", "/swarm", "", 503, `{"message":"This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again."}`},
 		{"GET", "/plugins/a/b/json", "", 404, `{"message":"plugin \"a/b\" not found"}`},
