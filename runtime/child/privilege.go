@@ -89,20 +89,30 @@ func (b *builder) cwd(privileged bool) {
 	b.add(handshake.StepCwd, detail, unix.SYS_GETCWD, buf, uintptr(len(b.Program.cwd))).with(absolute)
 }
 
-// labels are written into the process's own attributes by a proc that nobody could cover.
+// labels are written into the process's own attributes.
 func (b *builder) labels() {
 	for _, l := range b.c.Labels {
-		how := &unix.OpenHow{
-			Flags:   unix.O_WRONLY | unix.O_CLOEXEC,
-			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_MAGICLINKS,
-		}
-		b.refs = append(b.refs, how)
-		path := b.text("thread-self/attr/" + l.Attr)
-		b.add(handshake.StepLabel, l.Text, unix.SYS_OPENAT2, 0, path, uintptr(unsafe.Pointer(how)), unsafe.Sizeof(*how)).
-			from(0, slotProc).to(slotAttr)
-		b.add(handshake.StepLabel, l.Text, unix.SYS_WRITE, 0, b.bytes([]byte(l.Text)), uintptr(len(l.Text))).from(0, slotAttr)
-		b.add(handshake.StepLabel, l.Text, unix.SYS_CLOSE, 0).from(0, slotAttr)
+		b.writeProc(handshake.StepLabel, l.Text, "thread-self/attr/"+l.Attr, l.Text)
 	}
+}
+
+func (b *builder) sysctls() {
+	for _, s := range b.c.Sysctls {
+		b.writeProc(handshake.StepSysctl, s.Path, "sys/"+s.Path, s.Value)
+	}
+}
+
+// writeProc writes by a proc that nobody could cover.
+func (b *builder) writeProc(step handshake.Step, detail, name, value string) {
+	how := &unix.OpenHow{
+		Flags:   unix.O_WRONLY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	b.refs = append(b.refs, how)
+	b.add(step, detail, unix.SYS_OPENAT2, 0, b.text(name), uintptr(unsafe.Pointer(how)), unsafe.Sizeof(*how)).
+		from(0, slotProc).to(slotAttr)
+	b.add(step, detail, unix.SYS_WRITE, 0, b.bytes([]byte(value)), uintptr(len(value))).from(0, slotAttr)
+	b.add(step, detail, unix.SYS_CLOSE, 0).from(0, slotAttr)
 }
 
 func (b *builder) noMore() {

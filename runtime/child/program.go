@@ -64,7 +64,7 @@ type Program struct {
 	sync    int
 	msg     handshake.Message // what is being sent
 	control struct {          // where the descriptors of a Go arrive
-		header unix.Msghdr
+		header *unix.Msghdr // of the last receive: each has its own, as the kernel writes lengths into it
 		iov    [2]unix.Iovec
 		first  [8]byte
 		home   [len(homePrefix) + handshake.MaxHome]byte
@@ -100,8 +100,6 @@ func newProgram(sync int) *Program {
 	c.iov[0].SetLen(1)
 	c.iov[1] = unix.Iovec{Base: &c.home[len(homePrefix)]}
 	c.iov[1].SetLen(handshake.MaxHome - 1)
-	c.header.Iov = &c.iov[0]
-	c.header.SetIovlen(len(c.iov))
 	return p
 }
 
@@ -144,7 +142,11 @@ func (p *Program) send(kind handshake.Kind, slot int) {
 
 // receive waits for a Go.
 func (p *Program) receive() {
-	p.add(handshake.StepHandshake, "", unix.SYS_RECVMSG, uintptr(p.sync), p.pin(&p.control.header), unix.MSG_CMSG_CLOEXEC).
+	h := &unix.Msghdr{Iov: &p.control.iov[0]}
+	h.SetIovlen(len(p.control.iov))
+	p.control.header = h
+	p.refs = append(p.refs, h)
+	p.add(handshake.StepHandshake, "", unix.SYS_RECVMSG, uintptr(p.sync), uintptr(unsafe.Pointer(h)), unix.MSG_CMSG_CLOEXEC).
 		with(retry | peer)
 }
 
@@ -155,9 +157,6 @@ func (p *Program) right(n, slot int) {
 	c.header.SetControllen(len(c.rights))
 	p.special(handshake.StepHandshake, doRight, 0, uintptr(n)).to(slot)
 }
-
-// pin returns v's address for an argument. Heap objects do not move; the reference keeps it from being collected.
-func (p *Program) pin(v *unix.Msghdr) uintptr { return uintptr(unsafe.Pointer(v)) }
 
 // bytes returns the address of b.
 func (p *Program) bytes(b []byte) uintptr {

@@ -29,6 +29,12 @@ type Rlimit struct {
 	Hard     uint64
 }
 
+// Sysctl is a file below /proc/sys with its value.
+type Sysctl struct {
+	Path  string
+	Value string
+}
+
 // Config is all that a road depends on. Descriptors are those of the host side at the moment of Clone; -1 is none.
 type Config struct {
 	Sync     int   // the end of the handshake socket
@@ -53,12 +59,14 @@ type Config struct {
 	Stdio    [3]int
 	Extra    []int // descriptors 3.. of the program; numbered above all that they become
 	Keyring  string
-	Labels   []lsm.Label // with Labels, Go brings a private proc
-	Process  *specs.Process
-	Linux    *specs.Linux // personality, memory policy; nil is none
-	Limits   []Rlimit
-	Sets     Sets
-	Seccomp  *seccomp.Program
+	Labels   []lsm.Label // with Labels or Sysctls, Go brings a private proc
+	// Sysctls are those of user namespaces: the kernel knows which one by who opens the file.
+	Sysctls []Sysctl
+	Process *specs.Process
+	Linux   *specs.Linux // personality, memory policy; nil is none
+	Limits  []Rlimit
+	Sets    Sets
+	Seccomp *seccomp.Program
 }
 
 // Slots of a program.
@@ -252,9 +260,10 @@ func (b *builder) root() {
 		b.take(n, slotTTY)
 		n++
 	}
-	if len(c.Labels) > 0 {
+	if len(c.Labels)+len(c.Sysctls) > 0 {
 		b.take(n, slotProc)
 		n++
+		b.sysctls()
 	}
 	switch {
 	case c.Root >= 0:

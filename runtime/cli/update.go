@@ -43,8 +43,8 @@ func updateFlags(c *call) {
 		{&u.kernelTCP, "kernel-memory-tcp", "obsolete: no kernel has it any more"},
 		{&u.swap, "memory-swap", "total memory usage (memory + swap); set '-1' to enable unlimited swap"},
 		{&u.pids, "pids-limit", "maximum number of pids allowed in the container"},
-		{&u.l3, "l3-cache-schema", "refused: Intel RDT is not supported"},
-		{&u.memBW, "mem-bw-schema", "refused: Intel RDT is not supported"},
+		{&u.l3, "l3-cache-schema", "the string of Intel RDT/CAT L3 cache schema"},
+		{&u.memBW, "mem-bw-schema", "the string of Intel RDT/MBA memory bandwidth schema"},
 	} {
 		c.flags.StringVar(f.p, f.name, "", f.usage)
 	}
@@ -62,6 +62,11 @@ func (a *app) update(ctx context.Context, c *call) (int, error) {
 	defer func() { _ = made.Close() }()
 	if c.opt.update.kernel != "" || c.opt.update.kernelTCP != "" {
 		logging.From(ctx).Warn("Kernel memory settings are ignored and will be removed")
+	}
+	if u := c.opt.update; u.l3 != "" || u.memBW != "" {
+		if err := made.UpdateIntelRdt(ctx, u.l3, u.memBW); err != nil {
+			return 1, err
+		}
 	}
 	return 0, made.Update(ctx, r)
 }
@@ -128,9 +133,6 @@ func (n *numbers) bytes(name, s string) *int64 {
 }
 
 func (u *updates) resources() (*specs.LinuxResources, error) {
-	if u.l3 != "" || u.memBW != "" {
-		return nil, errdefs.NotImplemented("Intel RDT is not supported by this runtime")
-	}
 	var n numbers
 	r := &specs.LinuxResources{
 		CPU: &specs.LinuxCPU{Shares: n.unsigned("cpu-share", u.shares), Quota: n.signed("cpu-quota", u.cpuQuota),

@@ -170,6 +170,11 @@ func (c *Container) delete(ctx context.Context, force bool) error {
 	if err := c.group.Destroy(ctx); err != nil {
 		return err
 	}
+	if g := c.rec.Resctrl; g != nil {
+		if err := g.Destroy(); err != nil {
+			return err
+		}
+	}
 	if err := os.RemoveAll(c.dir); err != nil {
 		return err
 	}

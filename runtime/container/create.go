@@ -33,8 +33,9 @@ type creation struct {
 	prog   *child.Program
 	uids   idmap.Map // of the process's user namespace, once it is in it
 	gids   idmap.Map
-	host   int // this side's end of the handshake
-	state  int // the state directory
+	inside *os.File // its network namespace, when devices of the host move there
+	host   int      // this side's end of the handshake
+	state  int      // the state directory
 	// contexts are the file systems that the process opens for this side, by the number of their mount.
 	contexts map[int]int
 	names    []string
@@ -56,21 +57,24 @@ func Create(ctx context.Context, o Options) (*Container, error) {
 
 func (k *creation) create(ctx context.Context) (_ *Container, err error) {
 	var undo cleanup.Stack
+	defer k.release()
 	defer func() {
 		if err != nil {
 			undo.Run(ctx, nil) // what fails here was half-made: the cause is what the caller has to know
 		}
 	}()
-	defer k.release()
 	for _, step := range []func(context.Context, *cleanup.Stack) error{
-		k.load,       // 1 configuration
-		k.claim,      // 2 the id
-		k.makeCgroup, // 3
-		k.prepare,    // 4 all that the process will need, computed
-		k.spawn,      // 5 the process, in its namespaces and cgroups
-		k.record,     // 6 findable by others from now on
-		k.buildRoot,  // 7 its root directory, by a thread of ours in its place
-		k.finish,     // 8 let it go on to exec.fifo
+		k.load,        //  1 configuration
+		k.claim,       //  2 the id
+		k.makeCgroup,  //  3
+		k.makeResctrl, //  4 cache and memory bandwidth
+		k.prepare,     //  5 all that the process will need, computed
+		k.spawn,       //  6 the process, in its namespaces and cgroups
+		k.record,      //  7 findable by others from now on
+		k.await,       //  8 it is in its namespaces
+		k.netDevices,  //  9 network interfaces of the host that it gets
+		k.buildRoot,   // 10 its root directory, by a thread of ours in its place
+		k.finish,      // 11 let it go on to exec.fifo
 	} {
 		if err := step(ctx, &undo); err != nil {
 			return nil, errors.Join(context.Cause(ctx), err)
@@ -95,6 +99,9 @@ func (k *creation) release() {
 	}
 	if k.files != nil {
 		k.files.close()
+	}
+	if k.inside != nil {
+		_ = k.inside.Close()
 	}
 	k.built.close()
 }

@@ -278,6 +278,9 @@ func (e *execution) handshake(host int, prog *child.Program, p *Process) error {
 	if e.proc >= 0 {
 		rights = append(rights, int(e.proc))
 	}
+	if err := e.c.joinResctrl(p.pid); err != nil {
+		return err
+	}
 	if err := handshake.Go(host, e.home, rights...); err != nil {
 		return err
 	}

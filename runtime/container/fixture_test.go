@@ -56,7 +56,7 @@ func newFixture(t testing.TB) *fixture {
 		t.Skip("needs a static /bin/busybox")
 	}
 	f.must(os.WriteFile(f.path("bin/busybox"), b, 0o755))
-	for _, applet := range []string{"sh", "true", "cat", "id", "sleep", "ls", "echo", "grep", "mount", "hostname", "stat", "tty", "kill", "ps", "wc", "dd", "mkdir", "touch", "cut", "tr", "sed", "head"} {
+	for _, applet := range []string{"sh", "true", "cat", "id", "sleep", "ls", "echo", "grep", "mount", "hostname", "stat", "tty", "kill", "ps", "wc", "dd", "mkdir", "touch", "ip", "cut", "tr", "sed", "head"} {
 		f.must(os.Symlink("busybox", f.path("bin/"+applet)))
 	}
 	f.must(os.WriteFile(f.path("etc/passwd"), []byte("root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n"), 0o644))

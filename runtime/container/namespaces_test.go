@@ -211,3 +211,24 @@ func (r *running) until(suffix string) {
 	r.t.Helper()
 	eventually(r.t, func() bool { return strings.HasSuffix(r.output(), suffix) })
 }
+
+// The terminal comes to a process that has had a message before: the one that says that its ids are mapped.
+func TestUserNamespaceTerminal(t *testing.T) {
+	f := newFixture(t)
+	f.mapped()
+	f.spec.Process.Terminal = true
+	f.sh("tty; stat -c %u /dev/pts/0")
+	o := f.options(nil)
+	var master *os.File
+	o.Terminal = func(m *os.File) error { master = m; return nil }
+	c, err := Create(t.Context(), o)
+	f.must(err)
+	f.must(c.Start(t.Context()))
+	got := strings.Join(strings.Fields(drain(master)), " ")
+	_ = master.Close()
+	wait(t, c.Pid())
+	f.must(c.Delete(t.Context(), true))
+	if got != "/dev/pts/0 0" {
+		t.Errorf("got %q", got)
+	}
+}

@@ -44,6 +44,7 @@ type Options struct {
 	NoCgroup      bool  // make no control group (crun's --cgroup-manager=disabled)
 	Rootless      *bool // whether a control group that may not be made is no error; nil: for all but root
 	PidFile       string
+	Resctrl       string // where resctrl is mounted, for linux.intelRdt; "" looks for it
 }
 
 // Status is the OCI status of a container: creating, created, running, paused, stopped.

@@ -113,8 +113,8 @@ func kernelAtLeast(major, minor int) bool {
 	return a > major || a == major && b >= minor
 }
 
-// buildRoot waits until the process is in its namespaces, and makes its root there.
-func (k *creation) buildRoot(ctx context.Context, _ *cleanup.Stack) error {
+// await waits until the process is in its namespaces.
+func (k *creation) await(context.Context, *cleanup.Stack) error {
 	m, err := k.read()
 	if err != nil {
 		return err
@@ -122,9 +122,11 @@ func (k *creation) buildRoot(ctx context.Context, _ *cleanup.Stack) error {
 	if m.Kind != handshake.Ready {
 		return errdefs.FailedPrecondition("handshake: message %d instead of ready", m.Kind)
 	}
-	if err := k.findMaps(); err != nil {
-		return err
-	}
+	return k.findMaps()
+}
+
+// buildRoot makes the process's root.
+func (k *creation) buildRoot(ctx context.Context, _ *cleanup.Stack) error {
 	b := &builder{k: k, ctx: ctx, rootT: -1, proc: -1, pts: -1, blank: -1, null: -1}
 	return namespace.Throwaway(func() error {
 		defer b.release()

@@ -15,6 +15,7 @@ const (
 	StepFileSystems
 	StepHandshake
 	StepRoot
+	StepSysctl
 	StepSession
 	StepTerminal
 	StepStdio
@@ -48,6 +49,7 @@ var steps = [...]string{
 	StepFileSystems:  "open file system",
 	StepHandshake:    "handshake with the runtime",
 	StepRoot:         "enter root",
+	StepSysctl:       "set sysctl",
 	StepSession:      "setsid",
 	StepTerminal:     "set controlling terminal",
 	StepStdio:        "set standard streams",

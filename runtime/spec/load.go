@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/linux/namespace"
@@ -51,7 +52,7 @@ func Validate(s *specs.Spec) error {
 	if s.Linux == nil {
 		s.Linux = &specs.Linux{}
 	}
-	for _, check := range []func(*specs.Spec) error{version, process, namespaces, mounts, sysctls, unsupported} {
+	for _, check := range []func(*specs.Spec) error{version, process, namespaces, mounts, sysctls, netDevices, unsupported} {
 		if err := check(s); err != nil {
 			return err
 		}
@@ -109,11 +110,13 @@ func namespaces(s *specs.Spec) error {
 		}
 		seen[ns.Type] = true
 	}
-	if (s.Hostname != "" || s.Domainname != "") && !seen[specs.UTSNamespace] {
-		return errdefs.InvalidArgument("unable to set hostname without a private UTS namespace")
+	for name, value := range map[string]string{"hostname": s.Hostname, "domainname": s.Domainname} {
+		if value != "" && !seen[specs.UTSNamespace] {
+			return errdefs.InvalidArgument("unable to set %s without a private UTS namespace", name)
+		}
 	}
 	if len(s.Linux.UIDMappings)+len(s.Linux.GIDMappings) > 0 && !seen[specs.UserNamespace] {
-		return errdefs.InvalidArgument("user namespace mappings specified, but USER namespace isn't enabled in the config")
+		return errdefs.InvalidArgument("user namespace mappings specified, but user namespace isn't enabled in the config")
 	}
 	user, _ := Namespace(s, specs.UserNamespace)
 	if seen[specs.UserNamespace] && user.Path == "" {
@@ -123,7 +126,7 @@ func namespaces(s *specs.Spec) error {
 	}
 	clock, private := Namespace(s, specs.TimeNamespace)
 	if len(s.Linux.TimeOffsets) > 0 && (!private || clock.Path != "") {
-		return errdefs.InvalidArgument("time namespace offsets specified, but a new TIME namespace isn't enabled in the config")
+		return errdefs.InvalidArgument("time namespace offsets specified, but time namespace isn't enabled in the config")
 	}
 	return nil
 }
@@ -152,14 +155,35 @@ func mounts(s *specs.Spec) error {
 	return nil
 }
 
+// netDevices checks what may move into the container's network namespace. The texts are runc's.
+func netDevices(s *specs.Spec) error {
+	if len(s.Linux.NetDevices) == 0 {
+		return nil
+	}
+	if _, ok := Namespace(s, specs.NetworkNamespace); !ok {
+		return errdefs.InvalidArgument("unable to move network devices without a NET namespace")
+	}
+	inside := make(map[string]bool)
+	for name, d := range s.Linux.NetDevices {
+		if d.Name == "" {
+			d.Name = name
+		}
+		for _, n := range []string{name, d.Name} {
+			// dev_valid_name of net/core/dev.c; IFNAMSIZ counts the zero at the end.
+			if n == "" || len(n) >= unix.IFNAMSIZ || n == "." || n == ".." || strings.ContainsAny(n, "/: \t\n\v\f\r\x00") {
+				return errdefs.InvalidArgument("invalid network device name %q", n)
+			}
+		}
+		if inside[d.Name] {
+			return errdefs.InvalidArgument("linux.netDevices: two devices would be %q in the container", d.Name)
+		}
+		inside[d.Name] = true
+	}
+	return nil
+}
+
 // unsupported names what is in the specification but not in this runtime, instead of passing over it.
 func unsupported(s *specs.Spec) error {
-	if len(s.Linux.NetDevices) > 0 {
-		return errdefs.NotImplemented("linux.netDevices is not supported by this runtime")
-	}
-	if s.Linux.IntelRdt != nil {
-		return errdefs.NotImplemented("linux.intelRdt is not supported by this runtime")
-	}
 	if s.VM != nil {
 		return errdefs.NotImplemented("vm is not supported by this runtime")
 	}

@@ -33,8 +33,18 @@ func TestRefused(t *testing.T) {
 		"smuggled":     {func(s *specs.Spec) { s.Linux.Sysctl = map[string]string{"kernel.shmmax": "1\nkernel.core_pattern=x"} }, "one line"},
 		"upwards":      {func(s *specs.Spec) { s.Linux.Sysctl = map[string]string{"net/../kernel/core_pattern": "x"} }, "no sysctl name"},
 		"twice":        {func(s *specs.Spec) { s.Linux.Namespaces = append(s.Linux.Namespaces, s.Linux.Namespaces[0]) }, "twice"},
-		"user maps":    {func(s *specs.Spec) { s.Linux.UIDMappings = []specs.LinuxIDMapping{{Size: 1}} }, "USER namespace"},
-		"netDevices":   {func(s *specs.Spec) { s.Linux.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {}} }, "not supported"},
+		"user maps":    {func(s *specs.Spec) { s.Linux.UIDMappings = []specs.LinuxIDMapping{{Size: 1}} }, "user namespace"},
+		"long device":  {func(s *specs.Spec) { s.Linux.NetDevices = map[string]specs.LinuxNetDevice{"a123456789012345": {}} }, "invalid network device name"},
+		"device path":  {func(s *specs.Spec) { s.Linux.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {Name: "a/b"}} }, "invalid network device name"},
+		"same devices": {func(s *specs.Spec) {
+			s.Linux.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {}, "b": {Name: "eth0"}}
+		}, "two devices"},
+		"user sysctl": {func(s *specs.Spec) { s.Linux.Sysctl = map[string]string{"user.max_user_namespaces": "9"} }, "ucounts"},
+		"hostname":    {func(s *specs.Spec) { s.Linux.Sysctl = map[string]string{"kernel.hostname": "x"} }, "conflicts"},
+		"our network": {func(s *specs.Spec) {
+			s.Linux.Namespaces[1].Path = "/proc/self/ns/net"
+			s.Linux.Sysctl = map[string]string{"net.ipv4.ip_forward": "1"}
+		}, "not allowed in host network namespace"},
 	}
 	for name, c := range cases {
 		s := Example(false)

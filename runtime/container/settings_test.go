@@ -1,0 +1,125 @@
+package container
+
+import (
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/linux/resctrl"
+)
+
+func TestUserSysctl(t *testing.T) {
+	f := newFixture(t)
+	f.mapped()
+	before, err := os.ReadFile("/proc/sys/user/max_pid_namespaces")
+	f.must(err)
+	f.spec.Linux.Sysctl = map[string]string{"user.max_pid_namespaces": "7", "user/max_net_namespaces": "8", "kernel.msgmax": "4321"}
+	f.expect("cat /proc/sys/user/max_pid_namespaces /proc/sys/user/max_net_namespaces /proc/sys/kernel/msgmax", "7\n8\n4321")
+	after, err := os.ReadFile("/proc/sys/user/max_pid_namespaces")
+	if err != nil || string(after) != string(before) {
+		t.Errorf("the host's limit was %s and is %s, %v", before, after, err)
+	}
+	f.spec.Linux.Sysctl = map[string]string{"user.nosuch": "7"}
+	if _, err := f.create(); err == nil || !strings.Contains(err.Error(), "set sysctl user/nosuch: no such file or directory") {
+		t.Errorf("an unknown sysctl: %v", err)
+	}
+}
+
+// ip runs ip(8) in this process's network namespace.
+func ip(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := exec.Command("ip", args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("ip %q: %v: %s", args, err, out)
+	}
+	return string(out)
+}
+
+// Interfaces of the host with all that they have, under a new name and their own; a clash and a failing create leave them
+// where they were.
+func TestNetDevices(t *testing.T) {
+	const one, two = "conextest0", "conextest1"
+	ip(t, "link", "add", one, "mtu", "1400", "address", "00:11:22:33:44:55", "type", "veth", "peer", "name", two)
+	t.Cleanup(func() { _ = exec.Command("ip", "link", "del", one).Run() })
+	ip(t, "addr", "add", "192.0.2.9/24", "dev", one)
+	ip(t, "addr", "add", "2001:db8::9/64", "dev", one, "nodad")
+	ip(t, "addr", "add", "169.254.3.3/16", "scope", "link", "dev", one)
+	ip(t, "link", "set", one, "up")
+	f := newFixture(t)
+	f.spec.Linux.NetDevices = map[string]specs.LinuxNetDevice{one: {Name: "eth7"}, two: {}}
+	f.spec.Hooks = &specs.Hooks{CreateContainer: []specs.Hook{{Path: "/bin/false"}}}
+	if _, err := f.create(); err == nil {
+		t.Fatal("the hook did not stop the create")
+	}
+	state := ip(t, "addr", "show", one)
+	for _, want := range []string{"192.0.2.9/24", "2001:db8::9/64", "00:11:22:33:44:55", "mtu 1400", ",UP"} {
+		if !strings.Contains(state, want) {
+			t.Errorf("after a create that failed there is no %q in\n%s", want, state)
+		}
+	}
+	f.spec.Hooks = nil
+	f.spec.Linux.NetDevices = map[string]specs.LinuxNetDevice{one: {Name: "lo"}}
+	if _, err := f.create(); err == nil || !strings.Contains(err.Error(), one) || !strings.Contains(err.Error(), "file exists") {
+		t.Errorf("a name that is taken: %v", err)
+	}
+	ip(t, "addr", "show", one)
+	f.spec.Linux.NetDevices = map[string]specs.LinuxNetDevice{"nosuch0": {}}
+	if _, err := f.create(); err == nil || !strings.Contains(err.Error(), "nosuch0") {
+		t.Errorf("a device that is not there: %v", err)
+	}
+	f.spec.Linux.NetDevices = map[string]specs.LinuxNetDevice{one: {Name: "eth7"}, two: {}}
+	f.expect("cat /sys/class/net/eth7/mtu /sys/class/net/eth7/address; ip addr show dev eth7 | grep -o -e '192.0.2.9/24' -e '2001:db8::9/64' -e '169.254.3.3' -e ',UP'; ls /sys/class/net | tr '\\n' ' '",
+		"1400\n00:11:22:33:44:55\n,UP\n192.0.2.9/24\n2001:db8::9/64\n"+two+" eth7 lo")
+}
+
+// A class of service: no machine of ours has one, so a directory stands for the file system.
+func TestIntelRdt(t *testing.T) {
+	f := newFixture(t)
+	f.spec.Linux.IntelRdt = &specs.LinuxIntelRdt{ClosID: "gold", EnableMonitoring: true, L3CacheSchema: "L3:0=ff"}
+	if _, err := resctrl.Find(); err != nil {
+		if _, err := f.create(); errdefs.Of(err) != errdefs.ErrFailedPrecondition || !strings.Contains(err.Error(), "Intel RDT is not enabled") {
+			t.Errorf("without resctrl: %v", err)
+		}
+	}
+	fake := t.TempDir()
+	f.must(os.MkdirAll(fake+"/gold/mon_groups", 0o755))
+	f.must(os.MkdirAll(fake+"/info/L3", 0o755))
+	f.sh("sleep 100")
+	o := f.options(nil)
+	o.Resctrl = fake
+	c, err := Create(t.Context(), o)
+	f.must(err)
+	pid := c.Pid()
+	tasks := func(path string) string {
+		b, err := os.ReadFile(fake + path)
+		f.must(err)
+		return string(b)
+	}
+	if a, b := tasks("/gold/tasks"), tasks("/gold/mon_groups/c1/tasks"); a != b || a != strconv.Itoa(pid) {
+		t.Errorf("tasks %s and %s, want %d", a, b, pid)
+	}
+	f.must(c.Start(t.Context()))
+	l, err := Load(f.root, "c1")
+	f.must(err)
+	e, err := l.Exec(t.Context(), ExecOptions{ID: "e", Process: &specs.Process{Args: []string{"/bin/true"}, Cwd: "/"}})
+	f.must(err)
+	if got := tasks("/gold/tasks"); got != strconv.Itoa(e.Pid()) {
+		t.Errorf("tasks %s after an exec of %d", got, e.Pid())
+	}
+	wait(t, e.Pid())
+	f.must(l.UpdateIntelRdt(t.Context(), "L3:0=f", ""))
+	if got := tasks("/gold/schemata"); got != "L3:0=f\n" {
+		t.Errorf("schemata %q", got)
+	}
+	f.must(os.Remove(fake + "/gold/mon_groups/c1/tasks"))
+	f.must(c.Delete(t.Context(), true))
+	wait(t, pid)
+	if _, err := os.Stat(fake + "/gold/mon_groups/c1"); err == nil {
+		t.Error("the monitoring group is left")
+	}
+}
