@@ -5,6 +5,7 @@ GO      ?= go
 PREFIX  ?= /usr/local
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
+ENTRY   := $(LDFLAGS) -E conex_entry
 BINARIES := conex conexd conex-shim conex-runtime
 
 .PHONY: all build hello run test check fuzz bench crash install uninstall clean generate
@@ -13,7 +14,8 @@ all: build
 
 build: hello
 	@mkdir -p bin
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(addprefix ./cmd/,$(BINARIES))
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -ldflags='./cmd/conexd=$(ENTRY)' -ldflags='./cmd/conex-shim=$(ENTRY)' \
+		-ldflags='./cmd/conex-runtime=$(LDFLAGS) -E conex_sealed_entry' -o bin/ $(addprefix ./cmd/,$(BINARIES))
 
 # The embedded image is built from our own source: one static program in a layer.
 hello:

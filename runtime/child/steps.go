@@ -9,6 +9,7 @@ import (
 
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/linux/lsm"
+	"github.com/conex-containers/conex/linux/prelude"
 	"github.com/conex-containers/conex/linux/seccomp"
 	"github.com/conex-containers/conex/runtime/handshake"
 )
@@ -196,6 +197,9 @@ func (b *builder) inherit() {
 	b.add(handshake.StepInherit, "", unix.SYS_CLOSE_RANGE, uintptr(next), ^uintptr(0)&0xffffffff, 0)
 	b.add(handshake.StepInherit, "", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0)
 	b.add(handshake.StepInherit, "", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, b.signals(0), 0, 8)
+	if own := prelude.Slack(); own != 0 {
+		b.add(handshake.StepInherit, "", unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, own)
+	}
 }
 
 // cgroups: writing "0" moves the writing thread alone.

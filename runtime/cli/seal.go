@@ -9,12 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/linux/mount"
+	"github.com/conex-containers/conex/linux/prelude"
 )
 
 // seal makes sure that this program's own file cannot be written to through /proc/PID/exe by a container whose
 // program is /proc/self/exe (CVE-2019-5736): unless the file lies on a read-only mount already, the program executes
 // itself once more from a detached read-only mount of it, which no container is ever able to make writable. Whoever
-// starts it often executes it from such a mount himself and saves this.
+// starts it often executes it from such a mount himself and saves this. As the Makefile builds the program, linux/prelude
+// has done it before Go's runtime started; this is for what it did not recognize, and says what is wrong.
 func seal() error {
 	forget()
 	exe, err := unix.Open("/proc/self/exe", unix.O_PATH|unix.O_CLOEXEC, 0)
@@ -41,24 +43,18 @@ func seal() error {
 	return fmt.Errorf("seal own program: exec: %w", err)
 }
 
-// One processor is enough for a program that does one thing after the other, and saves Go's scheduler the start of
-// threads for the rest. Only the environment says so before the program begins.
-const (
-	processors = "GOMAXPROCS"
-	ownChoice  = "_CONEX_RUNTIME_PROCESSORS" // marks that the variable above is not the caller's
-)
-
+// alone adds what the entry of a sealed program does (linux/prelude), for one that was built without it.
 func alone(env []string) []string {
-	if os.Getenv(processors) != "" {
+	if os.Getenv(prelude.MaxProcs) != "" {
 		return env
 	}
-	return append(env, processors+"=1", ownChoice+"=1")
+	return append(env, prelude.MaxProcs+"=1", prelude.OwnMark+"=1")
 }
 
 // forget takes the variables of alone away again: what this program starts is not to see them.
 func forget() {
-	if os.Getenv(ownChoice) != "" {
-		_ = os.Unsetenv(processors)
-		_ = os.Unsetenv(ownChoice)
+	if os.Getenv(prelude.OwnMark) != "" {
+		_ = os.Unsetenv(prelude.MaxProcs)
+		_ = os.Unsetenv(prelude.OwnMark)
 	}
 }

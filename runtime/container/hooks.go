@@ -13,6 +13,7 @@ import (
 
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/base/logging"
+	"github.com/conex-containers/conex/linux/prelude"
 )
 
 // outputLimit is how much of a hook's output an error shows.
@@ -57,7 +58,10 @@ func runHook(ctx context.Context, h specs.Hook, stdin []byte) error {
 	cmd.Stdin = bytes.NewReader(stdin)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = time.Second // a daemon that the hook left behind may hold its output open
-	err := cmd.Run()
+	err := prelude.Start(cmd.Start)
+	if err == nil {
+		err = cmd.Wait()
+	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("hook %s: ran past its timeout: %w", h.Path, ctx.Err())
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/conex-containers/conex/base/cleanup"
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/linux/cgroup"
+	"github.com/conex-containers/conex/linux/prelude"
 )
 
 // Files that a foreign runtime needs in the bundle.
@@ -220,7 +221,10 @@ func (m *foreign) run(ctx context.Context, c call) error {
 	if c.input != nil {
 		cmd.Stdin = bytes.NewReader(c.input)
 	}
-	err := cmd.Run()
+	err := prelude.Start(cmd.Start)
+	if err == nil {
+		err = cmd.Wait()
+	}
 	defer func() { _ = os.Remove(logPath) }()
 	if err == nil {
 		return nil
