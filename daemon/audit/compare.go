@@ -207,7 +207,7 @@ func (c *comparison) snapshots() {
 	}
 	needed := map[string]bool{}
 	for key, s := range c.r.Snapshots {
-		if ids[key] || c.d.Chains[key] || c.r.Leased[key] {
+		if ids[key] || ids[s.Owner] || c.d.Chains[key] || c.r.Leased[key] {
 			for ; key != "" && !needed[key]; key = c.r.Snapshots[key].Parent {
 				needed[key] = true
 			}

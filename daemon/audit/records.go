@@ -99,13 +99,14 @@ func (r *Records) image(_, _ string, raw []byte) error {
 
 func (r *Records) snapshot(_, key string, raw []byte) error {
 	var s struct {
-		Dir    string `json:"dir"`
-		Parent string `json:"parent"`
-		Kind   string `json:"kind"`
-		Driver string `json:"driver"`
+		Dir    string            `json:"dir"`
+		Parent string            `json:"parent"`
+		Kind   string            `json:"kind"`
+		Driver string            `json:"driver"`
+		Labels map[string]string `json:"labels"`
 	}
 	err := json.Unmarshal(raw, &s)
-	r.Snapshots[key] = Snapshot{Dir: s.Driver + "/" + s.Dir, Parent: s.Parent, Active: s.Kind != "committed"}
+	r.Snapshots[key] = Snapshot{Owner: s.Labels["conex.container.id"], Dir: s.Driver + "/" + s.Dir, Parent: s.Parent, Active: s.Kind != "committed"}
 	return err
 }
 

@@ -36,6 +36,7 @@ type Snapshot struct {
 	Dir    string // below the snapshotter's root: "overlay/12"
 	Parent string
 	Active bool
+	Owner  string // the container whose view of an image it is
 }
 
 // Kernel is what the kernel holds.

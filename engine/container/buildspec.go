@@ -24,7 +24,7 @@ func (s *Service) buildSpec(ctx context.Context, rec *Record, files spec.Files) 
 	if in.User, err = s.users.lookup(ctx, s, rec, rec.Config.User, hc.GroupAdd); err != nil {
 		return nil, err
 	}
-	if in.Mounts, err = specMounts(rec.Mounts); err != nil {
+	if in.Mounts, err = s.specMounts(ctx, rec.Mounts); err != nil {
 		return nil, err
 	}
 	if in.Security, err = spec.ParseSecurity(hc.SecurityOpt, s.cfg.Spec.NoNewPrivileges); err != nil {

@@ -51,6 +51,9 @@ func (s *Service) ContainerCreate(ctx context.Context, name, platform string, re
 	if err := s.makeVolumes(ctx, plan, rec.ID, rec.HostConfig.AutoRemove, &undo); err != nil {
 		return none, err
 	}
+	if err := s.makeViews(ctx, plan, rec, &undo); err != nil {
+		return none, err
+	}
 	rec.Mounts = plan.mounts
 	c := newContainer(*rec)
 	if err := s.make(ctx, c, detail, &undo); err != nil {

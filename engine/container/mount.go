@@ -124,7 +124,9 @@ func parseMount(in *mount.Mount) (Mount, error) {
 			return m, bad("the size must not be negative")
 		}
 		return m, checkTmpfs(m.Destination, m.wanted())
-	case mount.TypeImage, mount.TypeCluster, mount.TypeNamedPipe:
+	case mount.TypeImage:
+		return m, m.fromImage(in, bad)
+	case mount.TypeCluster, mount.TypeNamedPipe:
 		return m, errdefs.NotImplemented("mount type %q is not implemented", in.Type)
 	}
 	return m, errdefs.InvalidArgument("invalid mount config for type %q: mount type unknown", in.Type)
@@ -154,6 +156,24 @@ func (m *Mount) fromBind(in *mount.Mount, bad func(string, ...any) error) error 
 		if _, err := os.Stat(m.Source); errors.Is(err, fs.ErrNotExist) {
 			return bad("bind source path does not exist: %s", m.Source)
 		}
+	}
+	return nil
+}
+
+// fromImage shows an image, which stays as it is: such a mount is always read-only.
+func (m *Mount) fromImage(in *mount.Mount, bad func(string, ...any) error) error {
+	if in.Source == "" {
+		return bad("field Source must not be empty: it names the image")
+	}
+	if in.BindOptions != nil || in.VolumeOptions != nil || in.TmpfsOptions != nil {
+		return bad("options of another mount type must not be specified")
+	}
+	m.Name, m.RW = in.Source, false
+	if o := in.ImageOptions; o != nil && o.Subpath != "" {
+		if !filepath.IsLocal(o.Subpath) {
+			return bad("subpath must be a relative path within the image")
+		}
+		m.Subpath = filepath.Clean(o.Subpath)
 	}
 	return nil
 }

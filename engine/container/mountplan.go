@@ -112,7 +112,7 @@ func (s *Service) planVolumesFrom(p *mountPlan, refs []string) error {
 				m.Mode = mode
 				m.RW = m.RW && !slices.Contains(strings.Split(mode, ","), "ro")
 			}
-			m.NoCopy, m.Anonymous = true, false
+			m.NoCopy, m.Anonymous, m.View = true, false, ""
 			if p.from[m.Destination] {
 				continue
 			}

@@ -72,6 +72,7 @@ type LiveRoot func(ctx context.Context, ns, id string) (*os.File, error)
 // Snapshots keeps the containers' root file systems (manager/snapshot).
 type Snapshots interface {
 	snapshot.Snapshotter
+	snapshot.Viewer
 }
 
 // Database is one of the two metadata files.

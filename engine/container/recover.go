@@ -113,8 +113,12 @@ func (s *Service) sweep(ctx context.Context) error {
 		if i.Labels[snapshotLabel] != s.cfg.Namespace {
 			return nil
 		}
-		have[i.Key] = true
-		if s.index.get(i.Key) == nil {
+		owner := i.Labels[ownerLabel]
+		if owner == "" {
+			owner = i.Key
+			have[i.Key] = true
+		}
+		if s.index.get(owner) == nil {
 			stray = append(stray, i.Key)
 		}
 		return nil

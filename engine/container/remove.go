@@ -103,6 +103,7 @@ func (s *Service) remove(ctx context.Context, c *Container, volumes bool) error 
 	c.mu.Unlock()
 	var group errgroup.Group
 	group.Go(func() error { return ignoreNotFound(s.cfg.Snapshots.Remove(ctx, rec.ID)) })
+	group.Go(func() error { return s.dropViews(ctx, &rec) })
 	group.Go(func() error { return s.removeDirs(&rec) })
 	group.Go(func() error { return ignoreNotFound(s.erase(ctx, &rec)) })
 	if err := group.Wait(); err != nil {

@@ -7,9 +7,11 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/moby/moby/api/types/events"
+	"github.com/moby/moby/api/types/mount"
 
 	"github.com/conex-containers/conex/base/logging"
 	"github.com/conex-containers/conex/engine/event"
@@ -170,12 +172,13 @@ func (s *Service) Name(id string) string {
 	return ""
 }
 
-// OfImage lists the ids of the containers made of an image; with live only those that run.
+// OfImage lists the ids of the containers made of an image, or with it mounted; with live only those that run.
 func (s *Service) OfImage(imageID string, live bool) []string {
 	var out []string
 	for _, c := range s.index.all() {
 		v := c.view()
-		if v.ImageID == imageID && (!live || v.alive()) {
+		mounted := slices.ContainsFunc(v.Mounts, func(m Mount) bool { return m.Type == mount.TypeImage && m.Source == imageID })
+		if (v.ImageID == imageID || mounted) && (!live || v.alive()) {
 			out = append(out, v.ID)
 		}
 	}

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,11 +15,16 @@ import (
 )
 
 // specMounts are the mounts as the runtime gets them; missing bind sources are made where Docker makes them.
-func specMounts(mounts []Mount) ([]spec.Mount, error) {
+func (s *Service) specMounts(ctx context.Context, mounts []Mount) ([]spec.Mount, error) {
 	out := make([]spec.Mount, 0, len(mounts))
 	for _, m := range mounts {
 		sm := spec.Mount{Destination: m.Destination, Source: m.Source, Type: "bind"}
 		switch m.Type {
+		case mount.TypeImage:
+			var err error
+			if sm, err = s.imageMount(ctx, m); err != nil {
+				return nil, err
+			}
 		case mount.TypeTmpfs:
 			sm.Type = "tmpfs"
 			sm.Options = tmpfsOptions(m)

@@ -20,23 +20,33 @@ const pageLimit = 4096
 // (6.13), else in one string; what no form of the mount API can carry goes to mount(2) by stacking on "/", for
 // which the caller must be in a mount namespace of its own (attached tells: the tree is on "/" already).
 func Overlay(o Options) (t Tree, attached bool, err error) {
-	t, err = overlay(o, layerwise)
-	if err == nil {
-		return t, false, nil
+	t, err = DetachedOverlay(o)
+	if err == nil || !errors.Is(err, errLong) {
+		return t, false, err
 	}
-	first := err
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, errLong) {
-		if t, err = overlay(o, whole); err == nil {
-			return t, false, nil
-		}
-	}
-	if errors.Is(err, errLong) {
-		if t, err = stacked(o); err == nil {
-			return t, true, nil
-		}
+	if t, err = stacked(o); err != nil {
 		return -1, false, err
 	}
-	return -1, false, first
+	return t, true, nil
+}
+
+// DetachedOverlay is Overlay without its last resort: it attaches nothing anywhere, and is for every mount namespace.
+func DetachedOverlay(o Options) (Tree, error) {
+	t, first := overlay(o, layerwise)
+	if first == nil {
+		return t, nil
+	}
+	if !errors.Is(first, unix.EINVAL) && !errors.Is(first, errLong) {
+		return -1, first
+	}
+	t, err := overlay(o, whole)
+	if err == nil {
+		return t, nil
+	}
+	if errors.Is(err, errLong) {
+		return -1, err
+	}
+	return -1, first
 }
 
 // errLong says that a value is longer than fsconfig takes.

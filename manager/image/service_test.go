@@ -110,8 +110,9 @@ func startRegistry(t testing.TB) string {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
+	impatient := http.Client{Timeout: 5 * time.Second}
 	for range 200 {
-		resp, err := http.Get("http://" + addr + "/v2/")
+		resp, err := impatient.Get("http://" + addr + "/v2/")
 		if err == nil {
 			_ = resp.Body.Close()
 			return addr

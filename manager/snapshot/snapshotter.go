@@ -61,6 +61,12 @@ type Snapshotter interface {
 	Usage(ctx context.Context, key string) (Usage, error)
 }
 
+// Viewer shows parts of views.
+type Viewer interface {
+	// Below is Mounts for what a view has at path, a relative one without links. InvalidArgument when it is not there.
+	Below(ctx context.Context, key, path string) ([]mount.Mount, error)
+}
+
 // Option changes how a snapshot is made.
 type Option func(*Config)
 

@@ -116,6 +116,9 @@ func (b *builder) newTree(i int, m specs.Mount, o mount.Options) (mount.Tree, er
 			return mount.Proc(ns, o)
 		}
 	}
+	if _, ok := b.k.contexts[i]; m.Type == "overlay" && !ok {
+		return mount.DetachedOverlay(o)
+	}
 	c, err := b.fileSystem(i, m.Type)
 	if err != nil {
 		return -1, err

@@ -32,10 +32,7 @@ func privateRegistry(t *testing.T) string {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
+	t.Cleanup(func() { rig.Finish(t, cmd) })
 	rig.Eventually(t, 10*time.Second, "the registry answers", func() bool {
 		c, err := net.Dial("tcp", addr)
 		if err == nil {

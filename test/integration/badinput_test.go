@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -111,15 +110,9 @@ func TestDiskFull(t *testing.T) {
 	for _, argv := range [][]string{
 		{"truncate", "-s", "40M", dir + "/disk"}, {"mkfs.ext4", "-q", dir + "/disk"}, {"mkdir", dir + "/small"}, {"mount", "-o", "loop", dir + "/disk", dir + "/small"},
 	} {
-		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v\n%s", argv, err, out)
-		}
+		rig.Exec(t, nil, nil, argv...).OK()
 	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("umount", dir+"/small").CombinedOutput(); err != nil {
-			t.Errorf("umount: %v\n%s", err, out)
-		}
-	})
+	t.Cleanup(func() { rig.Exec(t, nil, nil, "umount", dir+"/small").OK() })
 	e := rig.StartAt(t, dir+"/small/data")
 	e.Docker("pull", r.Ref("big")).Exits(1).Says("no space left on device")
 	if out := e.Docker("images", "-aq").OK().Out; out != "" {

@@ -92,8 +92,8 @@ func TestSocketActivation(t *testing.T) {
 		rig.Exec(t, nil, nil, "docker", "-H", host, "run", "--rm", "hello").OK().Says("Conex")
 	}
 	_ = cmd.Process.Signal(syscall.SIGTERM)
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("conexd: %v", err)
+	if rig.Reap(t, cmd, 20*time.Second); cmd.ProcessState.ExitCode() != 0 {
+		t.Errorf("conexd: %v", cmd.ProcessState)
 	}
 	if _, err := os.Stat(dir + "/s"); err != nil {
 		t.Errorf("systemd's socket is gone with the daemon: %v", err)

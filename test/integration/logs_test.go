@@ -80,8 +80,7 @@ func TestEvents(t *testing.T) {
 	e.Docker("run", "--rm", busybox, "true").OK()
 	want := []string{"container create", "container start", "container die", "container destroy", "network connect", "network disconnect"}
 	time.Sleep(500 * time.Millisecond)
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
+	rig.Finish(t, cmd)
 	for _, w := range want {
 		if !strings.Contains(out.String(), w) {
 			t.Errorf("no %q among\n%s", w, out.String())

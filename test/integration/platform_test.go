@@ -72,3 +72,40 @@ func TestAllTags(t *testing.T) {
 		cli("rmi", other+":first", other+":second").OK()
 	})
 }
+
+// An image is mounted read-only, whole or in part, and its layers stay for as long as the container is there.
+func TestImageMount(t *testing.T) {
+	e, busybox := withBusybox(t)
+	r := rig.SharedRegistry(t)
+	data := rig.Busybox(t)
+	data.AddFile(t, "/data/deep/first", []byte("one"))
+	data.AddFile(t, "/data/deep/second", []byte("two"))
+	r.Push(t, "data", "1", data)
+	each(t, e, func(t *testing.T, e *rig.Engine, name string, cli command) {
+		image := r.Ref("data") + ":1"
+		whole := "type=image,source=" + image + ",target=/im"
+		cli("run", "--rm", "--mount", whole, busybox, "true").Exits(125).Says("No such image").Says("pull it first")
+		cli("pull", "-q", image).OK()
+		cli("run", "--rm", "--mount", whole, busybox, "cat", "/im/data/deep/first", "/im/data/deep/second").OK().Says("onetwo")
+		cli("run", "--rm", "--mount", whole, busybox, "touch", "/im/x").Exits(1).Says("Read-only file system")
+		part := whole + ",image-subpath=data/deep"
+		cli("run", "--rm", "--mount", part, busybox, "ls", "/im").OK().Says("first\nsecond")
+		cli("run", "--rm", "--mount", part, busybox, "rm", "/im/first").Exits(1).Says("Read-only file system")
+		cli("run", "--rm", "--mount", whole+",image-subpath=data/deep/second", busybox, "cat", "/im").OK().Says("two")
+		cli("run", "--rm", "--mount", whole+",image-subpath=no/where", busybox, "true").Exits(125).Says("does not exist")
+		cli("run", "--rm", "--mount", whole+",image-subpath=../..", busybox, "true").Exits(125).Says("must be a relative path")
+		c := "im" + name
+		cli("run", "-d", "--name", c, "--mount", part, busybox, "sleep", "1000").OK()
+		cli("inspect", "-f", "{{range .Mounts}}{{.Type}} {{.Name}} {{.Destination}} {{.RW}}{{end}}", c).OK().Says("image " + image + " /im false")
+		cli("run", "--rm", "--volumes-from", c, busybox, "cat", "/im/second").OK().Says("two")
+		cli("rmi", image).Exits(1).Says("conflict")
+		e.Kill9()
+		e.Run()
+		cli("exec", c, "cat", "/im/first").OK().Says("one")
+		cli("restart", "-t", "0", c).OK()
+		cli("exec", c, "cat", "/im/first").OK().Says("one")
+		e.AuditClean()
+		cli("rm", "-f", c).OK()
+		cli("rmi", image).OK()
+	})
+}

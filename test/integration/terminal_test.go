@@ -31,13 +31,9 @@ func terminal(t *testing.T, e *rig.Engine, line string, keys ...string) (string,
 			t.Fatal(err)
 		}
 	}
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
-	select {
-	case <-done:
-	case <-time.After(20 * time.Second):
+	if rig.Reap(t, cmd, 20*time.Second); t.Failed() {
 		_ = cmd.Process.Kill()
-		t.Fatalf("%s does not end:\n%s", line, out.String())
+		t.FailNow()
 	}
 	_ = in.Close()
 	return out.String(), cmd.ProcessState.ExitCode()

@@ -15,7 +15,7 @@ func get(t *testing.T, url string) string {
 	t.Helper()
 	var body string
 	rig.Eventually(t, 5*time.Second, url+" answers", func() bool {
-		resp, err := http.Get(url)
+		resp, err := rig.HTTP.Get(url)
 		if err != nil {
 			return false
 		}

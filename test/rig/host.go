@@ -27,8 +27,7 @@ func NewHost(t testing.TB, n int) *Host {
 	link := fmt.Sprintf("wire%d", n)
 	t.Cleanup(func() {
 		Exec(t, nil, nil, "ip", "link", "del", link)
-		_ = h.holder.Process.Kill()
-		_ = h.holder.Wait()
+		Finish(t, h.holder)
 	})
 	for _, argv := range [][]string{
 		{"ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", fmt.Sprint(h.holder.Process.Pid)},

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -95,11 +94,11 @@ func (tr *tree) copy(path string) {
 func (tr *tree) program(path string) {
 	tr.t.Helper()
 	tr.copy(path)
-	out, err := exec.Command("ldd", path).Output()
-	if err != nil {
+	r := Exec(tr.t, nil, nil, "ldd", path)
+	if r.Code != 0 {
 		return // static
 	}
-	for _, f := range strings.Fields(string(out)) {
+	for _, f := range strings.Fields(r.Out) {
 		if strings.HasPrefix(f, "/") {
 			tr.copy(f)
 		}
@@ -236,11 +235,7 @@ func (tr *tree) etc() {
 func probe(t testing.TB) []byte {
 	t.Helper()
 	path := t.TempDir() + "/probe"
-	cmd := exec.Command("go", "build", "-trimpath", "-o", path, "github.com/conex-containers/conex/test/rig/probe")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build the probe: %v\n%s", err, out)
-	}
+	Exec(t, []string{"CGO_ENABLED=0"}, nil, "go", "build", "-trimpath", "-o", path, "github.com/conex-containers/conex/test/rig/probe").OK()
 	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -257,11 +252,7 @@ func Busybox(t testing.TB) *Image {
 		t.Fatalf("%v: apt-get install busybox-static", err)
 	}
 	tr.file("/bin/busybox", 0o755, b)
-	out, err := exec.Command("/bin/busybox", "--list").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range strings.Fields(string(out)) {
+	for _, name := range strings.Fields(Exec(t, nil, nil, "/bin/busybox", "--list").OK().Out) {
 		if name != "busybox" {
 			tr.link("/bin/"+name, "busybox")
 		}

@@ -2,7 +2,6 @@ package rig
 
 import (
 	_ "embed"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -18,11 +17,11 @@ var oracle string
 // object.
 func Snapshot(t testing.TB, dir, dataRoot string) []string {
 	t.Helper()
-	out, err := exec.Command("/bin/bash", "-c", oracle, "oracle", dir, dataRoot).Output()
-	if err != nil {
-		t.Fatalf("oracle: %v", err)
+	r := execute(t, Bound, nil, nil, nil, []string{"/bin/bash", "-c", oracle, "oracle", dir, dataRoot})
+	if r.Code != 0 {
+		t.Fatalf("oracle: exit %d: %s", r.Code, r.Err)
 	}
-	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	lines := strings.Split(r.Trim(), "\n")
 	slices.Sort(lines)
 	return lines
 }

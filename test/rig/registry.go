@@ -78,7 +78,7 @@ func NewRegistry(t testing.TB) *Registry {
 		t.Fatalf("%v: apt-get install docker-registry", err)
 	}
 	Eventually(t, 10*time.Second, "the registry answers", func() bool {
-		resp, err := http.Get("http://" + addr + "/v2/")
+		resp, err := HTTP.Get("http://" + addr + "/v2/")
 		if err != nil {
 			return false
 		}
@@ -145,7 +145,7 @@ func (r *Registry) do(t testing.TB, method, path, contentType string, body []byt
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := HTTP.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,8 +4,6 @@
 package rig
 
 import (
-	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -66,9 +64,20 @@ type Engine struct {
 	Socket   string
 	LogFile  string
 	Flags    []string
-	cmd      *exec.Cmd
-	done     chan error
+	daemon   *process // of all copies that For makes
 }
+
+// process is the daemon that runs now, if any.
+type process struct {
+	cmd  *exec.Cmd
+	done chan error
+}
+
+// How long the daemon may take to end.
+const (
+	stopBound = 20 * time.Second
+	killBound = 10 * time.Second
+)
 
 // Start runs conexd with the given extra flags and waits until it answers. At the end of the test every container,
 // network and volume is removed, the daemon is stopped, and both leak oracles must be clean.
@@ -84,7 +93,7 @@ func StartAt(t testing.TB, dataRoot string, flags ...string) *Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &Engine{T: t, Dir: dir, DataRoot: dir + "/data", ExecRoot: dir + "/run", Socket: dir + "/conex.sock", LogFile: dir + "/conexd.log", Flags: flags}
+	e := &Engine{T: t, Dir: dir, DataRoot: dir + "/data", ExecRoot: dir + "/run", Socket: dir + "/conex.sock", LogFile: dir + "/conexd.log", Flags: flags, daemon: &process{}}
 	if dataRoot != "" {
 		e.DataRoot = dataRoot
 	}
@@ -98,10 +107,10 @@ func StartAt(t testing.TB, dataRoot string, flags ...string) *Engine {
 		Settled(t, before, func() []string { return Snapshot(t, e.Dir, e.DataRoot) })
 		if t.Failed() {
 			b, _ := os.ReadFile(e.LogFile)
-			t.Logf("conexd.log:\n%s", tail(b, 12000))
+			t.Logf("conexd.log:\n%s", tail(b, 40000))
 		}
-		if err := exec.Command("rm", "-rf", "--one-file-system", e.Dir).Run(); err != nil {
-			t.Errorf("remove %s: %v", e.Dir, err)
+		if r := Exec(t, nil, nil, "rm", "-rf", "--one-file-system", e.Dir); r.Code != 0 {
+			t.Errorf("remove %s: %s", e.Dir, r.Err)
 		}
 	})
 	e.Run()
@@ -137,22 +146,22 @@ func (e *Engine) Launch() {
 			e.T.Fatal(err)
 		}
 	}
-	e.cmd = exec.Command(Bin("conexd"), args...)
-	e.cmd.Stdout, e.cmd.Stderr = log, log
-	if err := e.cmd.Start(); err != nil {
+	e.daemon.cmd = exec.Command(Bin("conexd"), args...)
+	e.daemon.cmd.Stdout, e.daemon.cmd.Stderr = log, log
+	if err := e.daemon.cmd.Start(); err != nil {
 		e.T.Fatal(err)
 	}
 	done := make(chan error, 1)
-	cmd := e.cmd
+	cmd := e.daemon.cmd
 	go func() { done <- cmd.Wait() }()
-	e.done = done
+	e.daemon.done = done
 }
 
 // Await waits until the launched daemon answers. That its socket can be connected is not enough: a child that a killed
 // predecessor was just making can hold the old one open for some milliseconds.
 func (e *Engine) Await() {
 	e.T.Helper()
-	done := e.done
+	done := e.daemon.done
 	deadline := time.Now().Add(20 * time.Second)
 	for {
 		if e.ping() {
@@ -195,42 +204,51 @@ func (e *Engine) For(t testing.TB) *Engine {
 }
 
 // Pid is the daemon's process id.
-func (e *Engine) Pid() int { return e.cmd.Process.Pid }
+func (e *Engine) Pid() int { return e.daemon.cmd.Process.Pid }
 
 // Kill9 ends the daemon as a crash would.
 func (e *Engine) Kill9() {
 	e.T.Helper()
-	if err := e.cmd.Process.Kill(); err != nil {
+	if err := e.daemon.cmd.Process.Kill(); err != nil {
 		e.T.Fatal(err)
 	}
-	if err := <-e.done; err == nil {
-		e.T.Error("conexd ended well although it was killed")
+	select {
+	case err := <-e.daemon.done:
+		if err == nil {
+			e.T.Error("conexd ended well although it was killed")
+		}
+	case <-time.After(killBound):
+		e.T.Errorf("conexd is not over %v after SIGKILL:\n%s", killBound, processes(e.daemon.cmd.Process.Pid))
 	}
-	e.cmd = nil
+	e.daemon.cmd = nil
 }
 
 // Stop asks the daemon to end; containers go on.
 func (e *Engine) Stop() {
 	e.T.Helper()
-	if e.cmd == nil {
+	if e.daemon.cmd == nil {
 		return
 	}
-	_ = e.cmd.Process.Signal(syscall.SIGTERM)
+	_ = e.daemon.cmd.Process.Signal(syscall.SIGTERM)
 	select {
-	case err := <-e.done:
+	case err := <-e.daemon.done:
 		if err != nil {
 			e.T.Errorf("conexd: exit after SIGTERM: %v", err)
 		}
-	case <-time.After(20 * time.Second):
-		e.T.Errorf("conexd does not end after SIGTERM")
-		_ = e.cmd.Process.Kill()
-		e.T.Logf("conexd: %v", <-e.done)
+	case <-time.After(stopBound):
+		e.T.Errorf("conexd does not end after SIGTERM; its log has its goroutines:\n%s", processes(e.daemon.cmd.Process.Pid))
+		_ = e.daemon.cmd.Process.Signal(syscall.SIGQUIT)
+		select {
+		case <-e.daemon.done:
+		case <-time.After(killBound):
+			_ = e.daemon.cmd.Process.Kill()
+		}
 	}
-	e.cmd = nil
+	e.daemon.cmd = nil
 }
 
 func (e *Engine) removeAll() {
-	if e.cmd == nil {
+	if e.daemon.cmd == nil {
 		e.Run()
 	}
 	if ids := strings.Fields(e.Docker("ps", "-aq").Out); len(ids) > 0 {
@@ -261,70 +279,15 @@ func (e *Engine) uninstall() {
 	e.Exec(nil, Bin("conexd"), "debug", "uninstall", "--data-root", e.DataRoot, "--exec-root", e.ExecRoot).OK()
 }
 
-// Result is what a command did.
-type Result struct {
-	T    testing.TB
-	Line string
-	Out  string
-	Err  string
-	Code int
-}
-
-// OK demands exit status 0.
-func (r *Result) OK() *Result {
-	r.T.Helper()
-	return r.Exits(0)
-}
-
-// Exits demands the exit status.
-func (r *Result) Exits(code int) *Result {
-	r.T.Helper()
-	if r.Code != code {
-		r.T.Fatalf("%s: exit %d, want %d\nstdout: %s\nstderr: %s", r.Line, r.Code, code, r.Out, r.Err)
-	}
-	return r
-}
-
-// Says demands a text in what the command printed, on either stream.
-func (r *Result) Says(text string) *Result {
-	r.T.Helper()
-	if !strings.Contains(r.Out+r.Err, text) {
-		r.T.Fatalf("%s: does not say %q\nstdout: %s\nstderr: %s", r.Line, text, r.Out, r.Err)
-	}
-	return r
-}
-
-// Trim is the command's standard output without the space around it.
-func (r *Result) Trim() string { return strings.TrimSpace(r.Out) }
-
-// Exec runs a command to its end, bounded by two minutes.
+// Exec runs a command to its end, at most for Bound. When it hangs the daemon is ended with its goroutines in its log.
 func (e *Engine) Exec(stdin []byte, argv ...string) *Result {
 	e.T.Helper()
-	return Exec(e.T, []string{"DOCKER_HOST=unix://" + e.Socket, "CONEX_HOST=unix://" + e.Socket}, stdin, argv...)
-}
-
-// Exec runs a command to its end, bounded by two minutes, with env added to the environment.
-func Exec(t testing.TB, env []string, stdin []byte, argv ...string) *Result {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), env...)
-	cmd.WaitDelay = 2 * time.Second // a helper that the command leaves behind (conmon) may keep its streams open
-	var out, errOut bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errOut
-	if stdin != nil {
-		cmd.Stdin = bytes.NewReader(stdin)
+	stuck := func() {
+		if e.daemon != nil && e.daemon.cmd != nil {
+			_ = e.daemon.cmd.Process.Signal(syscall.SIGQUIT)
+		}
 	}
-	err := cmd.Run()
-	if cmd.ProcessState == nil {
-		t.Fatalf("%v: %v", argv, err)
-	}
-	code := cmd.ProcessState.ExitCode()
-	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-		code = 128 + int(ws.Signal())
-	}
-	return &Result{T: t, Line: strings.Join(argv, " "), Out: out.String(), Err: errOut.String(), Code: code}
+	return execute(e.T, Bound, stuck, []string{"DOCKER_HOST=unix://" + e.Socket, "CONEX_HOST=unix://" + e.Socket}, stdin, argv)
 }
 
 // Docker runs the real docker CLI against the engine.

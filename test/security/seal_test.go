@@ -135,7 +135,7 @@ func holdShim(t *testing.T, bin string) *os.File {
 	}
 	stop := func() {
 		_ = daemon.Process.Signal(syscall.SIGTERM)
-		_ = daemon.Wait()
+		rig.Reap(t, daemon, 20*time.Second)
 		rig.Exec(t, nil, nil, append([]string{bin + "/conexd", "debug", "uninstall"}, roots...)...).OK()
 		rig.Exec(t, nil, nil, "rm", "-rf", "--one-file-system", dir).OK()
 	}
@@ -163,6 +163,6 @@ func holdUnsealed(t *testing.T, bin string) *os.File {
 	}
 	held := hold(t, cmd.Process.Pid, "conex-runtime")
 	_ = cmd.Process.Signal(syscall.SIGTERM)
-	_ = cmd.Wait()
+	rig.Reap(t, cmd, 20*time.Second)
 	return held
 }
