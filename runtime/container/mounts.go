@@ -240,8 +240,13 @@ func (b *builder) pivot() error {
 			return err
 		}
 	}
-	// Roots that a mount on "/" has covered still lie over the host's, and umount(2) takes the uppermost.
-	for range 1 + b.covered {
+	// Roots that a mount on "/" has covered lie over the host's where the root was attached there, and umount(2) takes
+	// the uppermost.
+	over := 0
+	if b.rootPoint() == "/" {
+		over = b.covered
+	}
+	for range 1 + over {
 		if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
 			return fmt.Errorf("unmount the old root: %w", err)
 		}
