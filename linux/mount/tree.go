@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/conex-containers/conex/base/errdefs"
 )
 
 // Tree is the descriptor of a mount, detached (attached nowhere yet) or attached. It also serves as an O_PATH
@@ -55,6 +57,18 @@ func (t Tree) Close() {
 	if t >= 0 {
 		_ = unix.Close(int(t))
 	}
+}
+
+// ID is the kernel's number of the mount: before Linux 6.8, which has ones that are never given again, that of mountinfo.
+func (t Tree) ID() (uint64, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(int(t), "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID|unix.STATX_MNT_ID_UNIQUE, &st); err != nil {
+		return 0, fmt.Errorf("statx: %w", err)
+	}
+	if st.Mask&(unix.STATX_MNT_ID|unix.STATX_MNT_ID_UNIQUE) == 0 {
+		return 0, errdefs.NotImplemented("this kernel does not number its mounts")
+	}
+	return st.Mnt_id, nil
 }
 
 // Attr is a change of mount attributes: MOUNT_ATTR_* to set and to clear.

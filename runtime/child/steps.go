@@ -350,3 +350,16 @@ func Holder(sync int) *Program {
 	b.receive()
 	return b.Program
 }
+
+// Opener is the program of a process that enters the namespaces of joins, makes those of unshare (CLONE_NEW*), opens file
+// systems at base, base+1, ..., says Ready, and holds all of that until it is killed.
+func Opener(sync int, joins []Join, unshare int, contexts []string, base int) *Program {
+	b := &builder{Program: newProgram(sync), c: &Config{Sync: sync, StateDir: -1, TTY: -1, Back: -1, Root: -1, Stdio: [3]int{-1, -1, -1},
+		Joins: joins, Unshare: unshare, Contexts: contexts, ContextBase: base}}
+	b.inherit()
+	b.namespaces()
+	b.fileSystems()
+	b.send(handshake.Ready, -1)
+	b.receive()
+	return b.Program
+}

@@ -74,6 +74,7 @@ func commands() []command {
 		{"resume", "ID", [2]int{1, 1}, "resume all processes that were paused", (*app).resume, nil, false},
 		{"update", "ID", [2]int{1, 1}, "update container resource constraints", (*app).update, updateFlags, false},
 		{"events", "ID", [2]int{1, 1}, "display container events and resource usage statistics", (*app).events, eventsFlags, false},
+		{"mounts", "add|remove ID FILE|-|JSON", [2]int{3, 3}, "mount into a running container, or take such mounts away", (*app).mounts, nil, false},
 		{"spec", "", [2]int{0, 0}, "create a new specification file", (*app).spec, specFlags, false},
 		{"features", "", [2]int{0, 0}, "show the enabled features", (*app).features, nil, false},
 	}

@@ -28,7 +28,9 @@ func (b *builder) bind(i int, m specs.Mount, o mount.Options, dest string) error
 	if err != nil {
 		return err
 	}
-	defer t.Close()
+	if b.clones == nil {
+		defer t.Close()
+	}
 	if err := b.mapTree(t, m, o); err != nil {
 		return err
 	}
@@ -58,7 +60,6 @@ func (b *builder) bind(i int, m specs.Mount, o mount.Options, dest string) error
 // bindSource is a detached mount of the source.
 func (b *builder) bindSource(i int, m specs.Mount, o mount.Options) (mount.Tree, error) {
 	if t, ok := b.clones[i]; ok {
-		delete(b.clones, i)
 		return t, nil
 	}
 	return cloneSource(b.source(m), o)

@@ -43,8 +43,11 @@ func (b *builder) cgroup(_ specs.Mount, o mount.Options, dest string) error {
 	if readOnly {
 		b.late = append(b.late, lateAttr{tree: t, attr: mount.Attr{Set: unix.MOUNT_ATTR_RDONLY}, dest: dest})
 	}
-	list, err := hierarchies(b.k.c.rec.Pid)
-	if err != nil {
+	var list []hierarchy
+	if err := b.outside(func() (err error) {
+		list, err = hierarchies(b.k.c.rec.Pid)
+		return err
+	}); err != nil {
 		return err
 	}
 	for _, h := range list {

@@ -37,10 +37,11 @@ type creation struct {
 	host   int      // this side's end of the handshake
 	state  int      // the state directory
 	// contexts are the file systems that the process opens for this side, by the number of their mount.
-	contexts map[int]int
-	names    []string
-	built    built
-	stop     func() bool
+	contexts   map[int]int
+	contextsOf int // pidfd of the process that has opened them
+	names      []string
+	built      built
+	stop       func() bool
 }
 
 // Create makes a container whose process has done all but executing its program: it waits for Start. Errors: id and

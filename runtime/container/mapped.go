@@ -123,7 +123,7 @@ func (b *builder) mappingNamespace(uids, gids idmap.Map) (fd int, err error) {
 		if !b.k.plan.user {
 			return -1, errdefs.InvalidArgument("option idmap needs a mapping or a user namespace of the container's own")
 		}
-		return namespace.Of(b.k.c.rec.Pid, "user")
+		return b.namespaceOf("user")
 	}
 	// Not by this thread: over its root lies another mount, and such a process may not make user namespaces
 	// (user_namespaces(7), EPERM in a chroot).

@@ -11,7 +11,6 @@ import (
 
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/linux/mount"
-	"github.com/conex-containers/conex/linux/namespace"
 	"github.com/conex-containers/conex/linux/safepath"
 )
 
@@ -108,7 +107,7 @@ func (b *builder) newTree(i int, m specs.Mount, o mount.Options) (mount.Tree, er
 	}
 	if m.Type == "proc" {
 		if _, ok := b.k.contexts[i]; !ok {
-			ns, err := namespace.Of(b.k.c.rec.Pid, "pid")
+			ns, err := b.namespaceOf("pid")
 			if err != nil {
 				return -1, err
 			}
@@ -132,6 +131,8 @@ func (b *builder) newTree(i int, m specs.Mount, o mount.Options) (mount.Tree, er
 func (b *builder) hostTree(fstype string, o mount.Options, refused error) (mount.Tree, bool, error) {
 	var path string
 	switch all := b.k.plan.all; {
+	case b.clones != nil: // the host's tree is out of sight
+		return -1, false, refused
 	case fstype == "sysfs" && !b.k.plan.newNet:
 		path = "/sys"
 	case fstype == "proc" && all&unix.CLONE_NEWPID == 0:
@@ -186,8 +187,8 @@ func (b *builder) place(t mount.Tree, target int, dest string, o mount.Options) 
 			return err
 		}
 	}
-	if dest != "/" {
-		return nil
+	if err := b.note(t, dest, o); err != nil || dest != "/" {
+		return err
 	}
 	fd, err := unix.FcntlInt(uintptr(t), unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {

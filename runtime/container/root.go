@@ -73,6 +73,7 @@ type builder struct {
 	trees   []mount.Tree // all of them, to be closed
 	// clones are bind mounts that were made while the host's tree could still be seen, by the number of their mount.
 	clones map[int]mount.Tree
+	placed []added // mounts of AddMounts
 }
 
 // lateAttr is a change that waits until everything inside the mount is made.
@@ -127,6 +128,7 @@ func (k *creation) await(context.Context, *cleanup.Stack) error {
 
 // buildRoot makes the process's root.
 func (k *creation) buildRoot(ctx context.Context, _ *cleanup.Stack) error {
+	k.contextsOf = k.c.pidfd
 	b := &builder{k: k, ctx: ctx, rootT: -1, proc: -1, pts: -1, blank: -1, null: -1}
 	return namespace.Throwaway(func() error {
 		defer b.release()
@@ -363,7 +365,7 @@ func (b *builder) fileSystem(i int, fstype string) (mount.Context, error) {
 	if !ok {
 		return mount.Open(fstype)
 	}
-	fd, err := pidfd.GetFD(b.k.c.pidfd, contextBase+n)
+	fd, err := pidfd.GetFD(b.k.contextsOf, contextBase+n)
 	if errors.Is(err, unix.EBADF) {
 		return -1, fmt.Errorf("open file system %s: %w", fstype, unix.EPERM) // refused to the process
 	}

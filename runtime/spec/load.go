@@ -143,8 +143,11 @@ func mappings(l *specs.Linux) error {
 	return nil
 }
 
-func mounts(s *specs.Spec) error {
-	for _, m := range s.Mounts {
+func mounts(s *specs.Spec) error { return Mounts(s.Mounts) }
+
+// Mounts checks what every mount needs.
+func Mounts(list []specs.Mount) error {
+	for _, m := range list {
 		if m.Destination == "" {
 			return errdefs.InvalidArgument("mounts: a destination must be set")
 		}
