@@ -59,15 +59,17 @@ func byGoarch(goarch string) *architecture {
 	return nil
 }
 
-// knownElsewhere tells the architectures of the specification whose calls no machine of ours can make: they are
-// accepted and need no code.
-func knownElsewhere(name specs.Arch) bool {
-	return slices.Contains([]specs.Arch{
+// elsewhere are the architectures of the specification whose calls no machine of ours can make: they are accepted and
+// need no code.
+func elsewhere() []specs.Arch {
+	return []specs.Arch{
 		specs.ArchMIPS, specs.ArchMIPS64, specs.ArchMIPS64N32, specs.ArchMIPSEL, specs.ArchMIPSEL64,
 		specs.ArchMIPSEL64N32, specs.ArchPPC, specs.ArchPPC64, specs.ArchS390, specs.ArchPARISC,
 		specs.ArchPARISC64, specs.ArchM68K, specs.ArchSH, specs.ArchSHEB,
-	}, name)
+	}
 }
+
+func knownElsewhere(name specs.Arch) bool { return slices.Contains(elsewhere(), name) }
 
 // finder looks up names. Profiles list them mostly in the order of the tables, so it begins where it was.
 type finder struct {

@@ -85,3 +85,26 @@ func FuzzSysctlPath(f *testing.F) {
 		}
 	})
 }
+
+// The document has every section that features.md knows, and tells of nothing by its absence.
+func TestFeatures(t *testing.T) {
+	b, err := json.Marshal(Features())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc struct {
+		Linux map[string]json.RawMessage `json:"linux"`
+	}
+	if err := json.Unmarshal(b, &doc); err != nil {
+		t.Fatal(err)
+	}
+	for _, section := range []string{"namespaces", "capabilities", "cgroup", "seccomp", "apparmor", "selinux", "intelRdt", "memoryPolicy",
+		"mountExtensions", "netDevices"} {
+		if len(doc.Linux[section]) == 0 {
+			t.Errorf("no section %s", section)
+		}
+	}
+	if strings.Contains(string(b), "null") {
+		t.Errorf("something is null in %s", b)
+	}
+}
