@@ -64,7 +64,7 @@ func (s *Service) newEndpoint(r Request) (Endpoint, *member, error) {
 	if _, err := ids.Parse(r.Container); err != nil {
 		return Endpoint{}, nil, fmt.Errorf("container: %w", err)
 	}
-	e := Endpoint{ID: string(ids.New()), Container: r.Container, Name: r.Name, Interface: r.Interface}
+	e := Endpoint{ID: string(ids.New()), Container: r.Container, Name: r.Name, Names: r.Names, Links: r.Links, Interface: r.Interface}
 	if e.Interface == "" {
 		e.Interface = "eth0"
 	}
@@ -191,6 +191,7 @@ func (s *Service) mark(c *connection, published bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.published = published
+	s.directory = nil
 }
 
 // connect makes the endpoint's link. Two faults of the machine are healed once: a leftover link of that name and a
@@ -278,6 +279,7 @@ func (s *Service) detach(ctx context.Context, e Endpoint, drop func(string) erro
 	if c == nil {
 		return nil
 	}
+	s.silence(e)
 	var failed error
 	if published {
 		failed = s.firewalled(func(t *firewall.Table) error { return t.Withdraw(e.wallPorts()) })
@@ -293,6 +295,7 @@ func (s *Service) detach(ctx context.Context, e Endpoint, drop func(string) erro
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.endpoints, e.ID)
+	s.directory = nil
 	if m != nil {
 		m.retired[e.Address.Addr()] = true
 		m.subnet.Free(e.Address.Addr())

@@ -76,6 +76,8 @@ type Request struct {
 	Network   string     // ID
 	Container string     // full id: becomes link alias and nft comment
 	Name      string     // the container's name, for messages only
+	Names     []string   // by which others of the network find it; none on a network without name service
+	Links     []string   // "name:alias": what it alone calls others
 	IPv4      netip.Addr // wanted address, or zero
 	MAC       string
 	Ports     []Port
@@ -88,8 +90,10 @@ type Endpoint struct {
 	Network   string       `json:"network"`
 	Container string       `json:"container"`
 	Name      string       `json:"name,omitempty"` // the container's name, for messages only
-	Interface string       `json:"interface"`      // inside, "eth0"
-	HostLink  string       `json:"hostLink"`       // the veth's host end
+	Names     []string     `json:"names,omitempty"`
+	Links     []string     `json:"links,omitempty"`
+	Interface string       `json:"interface"` // inside, "eth0"
+	HostLink  string       `json:"hostLink"`  // the veth's host end
 	MAC       string       `json:"mac"`
 	Address   netip.Prefix `json:"address"`
 	Gateway   netip.Addr   `json:"gateway"`

@@ -17,6 +17,7 @@ import (
 func (s *Service) Load(networks []Network, endpoints []Endpoint) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.directory = nil
 	var failed []error
 	for _, n := range networks {
 		m, err := newMember(n)

@@ -15,6 +15,7 @@ import (
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/linux/netlink"
 	"github.com/conex-containers/conex/network/bridge"
+	"github.com/conex-containers/conex/network/dns"
 	"github.com/conex-containers/conex/network/firewall"
 	"github.com/conex-containers/conex/network/ipam"
 	"github.com/conex-containers/conex/network/portmap"
@@ -37,12 +38,14 @@ type Service struct {
 	ports  *portmap.Table
 	flows  *netlink.Socket
 	wall   *firewall.Table // nil with FirewallOff
+	dns    *dns.Server
 
 	creating sync.Mutex // one CreateNetwork or RemoveNetwork at a time: they choose subnets
 
 	mu        sync.Mutex // guards the maps and what they hold
 	networks  map[string]*member
 	endpoints map[string]*connection // by endpoint id
+	directory directory              // the endpoints by name; nil after a change
 }
 
 // member is one network at work.
@@ -67,6 +70,7 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 	}
 	s := &Service{config: config, log: log, ports: portmap.New(),
 		networks: map[string]*member{}, endpoints: map[string]*connection{}}
+	s.dns = dns.New(answers{s}, log)
 	var err error
 	if s.links, err = bridge.Open(log); err != nil {
 		return nil, fmt.Errorf("network: %w", err)
@@ -89,6 +93,7 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 // containers that go on running.
 func (s *Service) Close() error {
 	s.ports.Close()
+	s.dns.Shut()
 	err := errors.Join(s.links.Close(), s.flows.Close())
 	if s.wall != nil {
 		err = errors.Join(err, s.wall.Close())

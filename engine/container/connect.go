@@ -68,6 +68,11 @@ func (s *Service) Connect(ctx context.Context, ref string, n network.Network, se
 			return err
 		}
 		run.Endpoints = append(slices.Clone(run.Endpoints), e)
+		after := v.Record
+		after.Networks = networks
+		if err := s.resolveRunning(ctx, &after, v.Run.Pid); err != nil {
+			return err
+		}
 	}
 	hc := *v.HostConfig
 	if mode.IsNone() {

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/conex-containers/conex/base/errdefs"
@@ -21,9 +20,6 @@ ff00::	ip6-mcastprefix
 ff02::1	ip6-allnodes
 ff02::2	ip6-allrouters
 `
-
-// publicDNS are used where the host has only a resolver on its own loopback, as dockerd does.
-var publicDNS = []string{"8.8.8.8", "8.8.4.4"}
 
 // files returns the paths of a container's /etc files. An `--rm` container is gone with its first run, so nobody asks
 // for them afterwards: they are on the exec root, where files cost no journal. Others' are in the container's
@@ -161,109 +157,4 @@ func (s *Service) hostGateways() []netip.Addr {
 		out = append(out, sub.Gateway)
 	}
 	return out
-}
-
-// resolvConf is the host's file with the container's and the daemon's settings in place of its own. Resolvers on
-// the host's loopback cannot be reached from a network namespace and are left out.
-func (s *Service) resolvConf(rec *Record) ([]byte, error) {
-	hc := rec.HostConfig
-	host, err := hostResolvConf()
-	if err != nil {
-		return nil, fmt.Errorf("container %s: %w", rec.ID, err)
-	}
-	own := resolver{}
-	for _, a := range firstOf(hc.DNS, s.cfg.DNS) {
-		own.servers = append(own.servers, a.String())
-	}
-	own.options, own.search = firstOf(hc.DNSOptions, s.cfg.DNSOptions), firstOf(hc.DNSSearch, s.cfg.DNSSearch)
-	r := parseResolver(host)
-	if hc.NetworkMode.IsHost() && len(own.servers)+len(own.options)+len(own.search) == 0 {
-		return host, nil
-	}
-	if !hc.NetworkMode.IsHost() {
-		r.servers = slices.DeleteFunc(r.servers, loopback)
-	}
-	if len(own.servers) > 0 {
-		r.servers = own.servers
-	}
-	if len(r.servers) == 0 && !hc.NetworkMode.IsNone() {
-		r.servers = publicDNS
-	}
-	if len(own.options) > 0 {
-		r.options = own.options
-	}
-	if len(own.search) > 0 {
-		r.search = own.search
-		if len(own.search) == 1 && own.search[0] == "." {
-			r.search = nil
-		}
-	}
-	return r.bytes(), nil
-}
-
-func firstOf[T any](a, b []T) []T {
-	if len(a) > 0 {
-		return a
-	}
-	return b
-}
-
-// resolver is what resolv.conf(5) can say.
-type resolver struct {
-	servers, search, options []string
-}
-
-func parseResolver(data []byte) resolver {
-	var r resolver
-	for line := range strings.SplitSeq(string(data), "\n") {
-		f := strings.Fields(line)
-		if len(f) < 2 {
-			continue
-		}
-		switch f[0] {
-		case "nameserver":
-			r.servers = append(r.servers, f[1])
-		case "search", "domain":
-			r.search = f[1:]
-		case "options":
-			r.options = append(r.options, f[1:]...)
-		}
-	}
-	return r
-}
-
-func (r *resolver) bytes() []byte {
-	var b bytes.Buffer
-	for _, n := range r.servers {
-		fmt.Fprintf(&b, "nameserver %s\n", n)
-	}
-	if len(r.search) > 0 {
-		fmt.Fprintf(&b, "search %s\n", strings.Join(r.search, " "))
-	}
-	if len(r.options) > 0 {
-		fmt.Fprintf(&b, "options %s\n", strings.Join(r.options, " "))
-	}
-	return b.Bytes()
-}
-
-func loopback(server string) bool {
-	a, err := netip.ParseAddr(server)
-	return err != nil || a.IsLoopback()
-}
-
-// hostResolvConf reads the host's resolvers; systemd-resolved's stub is passed over for what it forwards to.
-func hostResolvConf() ([]byte, error) {
-	data, err := os.ReadFile("/etc/resolv.conf")
-	if os.IsNotExist(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	if r := parseResolver(data); len(r.servers) == 1 && r.servers[0] == "127.0.0.53" {
-		if real, err := os.ReadFile("/run/systemd/resolve/resolv.conf"); err == nil {
-			return real, nil
-		}
-	}
-	return data, nil
 }

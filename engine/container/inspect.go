@@ -154,6 +154,7 @@ func (s *Service) ContainerRename(ctx context.Context, ref, name string) error {
 	}
 	c.set(func() { c.rec.Name = name })
 	s.index.release(old, c.id())
+	s.renameEndpoints(ctx, c)
 	s.publish(&rec, events.ActionRename, "oldName", "/"+old)
 	return nil
 }

@@ -64,6 +64,9 @@ func (c *connection) request(rec *Record) network.Request {
 	r := network.Request{
 		Network: c.network.ID, Container: rec.ID, Name: rec.Name, Interface: "eth" + strconv.Itoa(c.index),
 	}
+	if c.network.Name != netapi.NetworkBridge {
+		r.Names, r.Links = dnsNames(rec, c.settings.Aliases), c.settings.Links
+	}
 	if ip := c.settings.IPAMConfig; ip != nil {
 		r.IPv4 = ip.IPv4Address
 	}
@@ -145,7 +148,7 @@ func (s *Service) endpointSettings(v *view) map[string]*netapi.EndpointSettings 
 			e.NetworkID = n.ID
 		}
 		if n.Driver == "bridge" && name != netapi.NetworkBridge {
-			e.DNSNames = dnsNames(v, e.Aliases)
+			e.DNSNames = dnsNames(&v.Record, e.Aliases)
 		}
 		for i := range v.Run.Endpoints {
 			if got := &v.Run.Endpoints[i]; err == nil && got.Network == n.ID {
@@ -159,7 +162,8 @@ func (s *Service) endpointSettings(v *view) map[string]*netapi.EndpointSettings 
 	return out
 }
 
-func dnsNames(v *view, aliases []string) []string {
+// dnsNames is what the others of a network call a container.
+func dnsNames(v *Record, aliases []string) []string {
 	out := []string{v.Name}
 	for _, n := range append(append([]string{}, aliases...), v.ID[:12], v.Config.Hostname) {
 		if n != "" && !slices.Contains(out, n) {

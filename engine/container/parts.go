@@ -89,6 +89,8 @@ type Network interface {
 	Detach(ctx context.Context, e network.Endpoint) error
 	Disconnect(ctx context.Context, e network.Endpoint) error
 	NewNamespace(ctx context.Context) (*os.File, error)
+	Resolve(ctx context.Context, container string, netns *os.File, up network.Upstream) error
+	Rename(id, name string, names []string) (network.Endpoint, bool)
 }
 
 // Volumes keeps named directories (engine/volume).

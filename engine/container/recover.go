@@ -248,6 +248,7 @@ func (s *Service) lost(ctx context.Context, runs map[string]running) {
 // Resume, called once after Open, handles the exits that happened meanwhile, and starts the containers that their
 // restart policies want after the engine's start, oldest first, on the side.
 func (s *Service) Resume(context.Context) {
+	s.resolveAll()
 	s.settle()
 	close(s.resumed)
 	all := s.index.all()

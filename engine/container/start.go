@@ -265,6 +265,9 @@ func (r *starting) create(ctx context.Context, streams []task.Stream) error {
 				return fmt.Errorf("failed to set up container networking: %w", err)
 			}
 		}
+		if err := s.resolve(ctx, rec, r.netns); err != nil {
+			return fmt.Errorf("failed to set up container networking: %w", err)
+		}
 		attached = true
 		return nil
 	})

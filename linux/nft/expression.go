@@ -193,3 +193,22 @@ func ParseTarget(b []byte) (netip.AddrPort, bool) {
 	a, ok := netip.AddrFromSlice(b[:4])
 	return netip.AddrPortFrom(a, binary.BigEndian.Uint16(b[4:])), ok
 }
+
+// To matches IPv4 packets of one protocol to one address and port.
+func To(a netip.AddrPort, proto uint8) Match {
+	port := binary.BigEndian.AppendUint16(nil, a.Port())
+	return append(append(IPv4(), metaIs(expr.MetaKeyL4PROTO, expr.CmpOpEq, []byte{proto})...),
+		&expr.Payload{DestRegister: reg0, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: reg0, Data: a.Addr().AsSlice()},
+		&expr.Payload{DestRegister: reg0, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: reg0, Data: port})
+}
+
+// Translate rewrites the destination to one address and port.
+func Translate(a netip.AddrPort) Match {
+	return Match{
+		&expr.Immediate{Register: reg0, Data: a.Addr().AsSlice()},
+		&expr.Immediate{Register: reg1, Data: binary.BigEndian.AppendUint16(nil, a.Port())},
+		translate,
+	}
+}

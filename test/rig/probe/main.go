@@ -2,20 +2,51 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
+	"strings"
 )
 
+const usage = `usage: probe udp-echo ADDR       answer every datagram with "pong "
+       probe resolve NAME        the addresses of a name, as resolv.conf leads to them
+       probe reverse ADDR        the names of an address
+       probe text udp|tcp NAME   a TXT record, asked by that protocol`
+
 func main() {
-	if len(os.Args) != 3 || os.Args[1] != "udp-echo" {
-		fmt.Fprintln(os.Stderr, "usage: probe udp-echo ADDR")
+	if len(os.Args) < 3 {
+		fmt.Fprintln(os.Stderr, usage)
 		os.Exit(2)
 	}
-	if err := echo(os.Args[2]); err != nil {
+	if err := run(os.Args[1], os.Args[2:]); err != nil {
 		fmt.Fprintln(os.Stderr, "probe:", err)
 		os.Exit(1)
 	}
+}
+
+func run(what string, args []string) error {
+	switch what {
+	case "udp-echo":
+		return echo(args[0])
+	case "resolve":
+		return say(net.DefaultResolver.LookupHost(context.Background(), args[0]))
+	case "reverse":
+		return say(net.DefaultResolver.LookupAddr(context.Background(), args[0]))
+	case "text":
+		r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, server string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, args[0], server)
+		}}
+		return say(r.LookupTXT(context.Background(), args[1]))
+	}
+	return fmt.Errorf("%s: not known\n%s", what, usage)
+}
+
+func say(words []string, err error) error {
+	if err == nil {
+		_, err = fmt.Println(strings.Join(words, " "))
+	}
+	return err
 }
 
 // echo answers every datagram with "pong ".
