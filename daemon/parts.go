@@ -140,7 +140,7 @@ func (p *parts) makeDirectories(context.Context) error {
 	return nil
 }
 
-func (p *parts) openDatabases(context.Context) (err error) {
+func (p *parts) openDatabases(ctx context.Context) (err error) {
 	if p.durable, err = metadata.Open(filepath.Join(p.config.DataRoot, audit.Durable), metadata.Options{}); err != nil {
 		return err
 	}
@@ -149,7 +149,10 @@ func (p *parts) openDatabases(context.Context) (err error) {
 		return err
 	}
 	p.onClose("volatile database", plain(p.volatile.Close))
-	return nil
+	if !p.volatile.Fresh() {
+		return nil
+	}
+	return container.Restore(ctx, p.config.ExecRoot, p.volatile, p.log)
 }
 
 // openSockets writes the pidfile and binds every socket, the private one of the audit among them.

@@ -268,7 +268,7 @@ func (s *Service) RemoveNetwork(ctx context.Context, id string) error {
 
 // Defaults makes sure that the networks every daemon has exist as it is configured, "bridge", "host" and "none",
 // and returns them: the records to keep. It is called once, after Restore. A default bridge whose configuration
-// has changed is made anew, unless containers are still connected to it.
+// has changed is made anew, and one that is not wanted any more goes, unless containers are still connected to it.
 func (s *Service) Defaults(ctx context.Context) ([]Network, error) {
 	wanted := []Network{{Name: "host", Driver: DriverHost, EnableIPv4: true}, {Name: "none", Driver: DriverNone, EnableIPv4: true}}
 	if !s.config.DefaultBridge.Off {
@@ -277,6 +277,10 @@ func (s *Service) Defaults(ctx context.Context) ([]Network, error) {
 			return nil, err
 		}
 		wanted = append(wanted, n)
+	} else if have, err := s.Network(defaultName); err == nil && have.Name == defaultName {
+		if err := s.RemoveNetwork(ctx, have.ID); err != nil {
+			s.log.WarnContext(ctx, "the default network stays for now: --bridge none asks for none", "network", have.Name, "err", err)
+		}
 	}
 	var all []Network
 	for _, n := range wanted {
@@ -302,10 +306,13 @@ func (s *Service) Defaults(ctx context.Context) ([]Network, error) {
 	return all, nil
 }
 
+// defaultName is the default network's.
+const defaultName = "bridge"
+
 // defaultNetwork is the network "bridge" as configured; its subnet may be left open.
 func (s *Service) defaultNetwork() (Network, error) {
 	b := s.config.DefaultBridge
-	n := Network{Name: "bridge", Driver: DriverBridge, Bridge: s.config.defaultBridge(), EnableIPv4: true, MTU: b.MTU,
+	n := Network{Name: defaultName, Driver: DriverBridge, Bridge: s.config.defaultBridge(), EnableIPv4: true, MTU: b.MTU,
 		ICC: !b.ICCOff, Masquerade: !b.MasqueradeOff, HostIP: s.config.HostIP, External: b.Name != ""}
 	address := b.Address
 	if n.External {
@@ -314,7 +321,7 @@ func (s *Service) defaultNetwork() (Network, error) {
 			return n, err
 		}
 		if !address.IsValid() {
-			return n, errdefs.InvalidArgument("bridge %s has no IPv4 address: give it one or choose another --bridge", b.Name)
+			return n, errdefs.InvalidArgument("bridge %s has no IPv4 address: give it one (ip addr add ADDRESS/BITS dev %s) or choose another --bridge", b.Name, b.Name)
 		}
 	}
 	sub := Subnet{Range: b.Range}

@@ -75,6 +75,12 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 	if s.links, err = bridge.Open(log); err != nil {
 		return nil, fmt.Errorf("network: %w", err)
 	}
+	if name := config.DefaultBridge.Name; name != "" && !config.DefaultBridge.Off {
+		if _, err := s.links.Address(name); err != nil { // before anything is made
+			_ = s.links.Close()
+			return nil, fmt.Errorf("network: %w", err)
+		}
+	}
 	if s.flows, err = netlink.OpenFilter(); err != nil {
 		_ = s.links.Close()
 		return nil, fmt.Errorf("network: %w", err)

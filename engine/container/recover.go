@@ -39,7 +39,10 @@ func (s *Service) Open(ctx context.Context) ([]network.Endpoint, error) {
 	if err != nil {
 		return nil, fmt.Errorf("containers: %w", err)
 	}
-	if err := s.sweep(ctx); err != nil {
+	if s.bootID, err = metadata.BootID(); err != nil {
+		return nil, fmt.Errorf("containers: %w", err)
+	}
+	if err := errors.Join(s.sweep(ctx), s.sweepNotes(runs)); err != nil {
 		return nil, fmt.Errorf("containers: %w", err)
 	}
 	recovered, err := s.cfg.Tasks.Recover(ctx, s.exitedAfterResume)

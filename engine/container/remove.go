@@ -124,7 +124,7 @@ func (s *Service) remove(ctx context.Context, c *Container, volumes bool) error 
 func (s *Service) removeDirs(rec *Record) error {
 	err := os.RemoveAll(s.dir(rec.ID))
 	if rec.HostConfig.AutoRemove {
-		err = errors.Join(err, os.RemoveAll(s.runDir(rec.ID)))
+		err = errors.Join(err, os.RemoveAll(s.runDir(rec.ID)), s.dropNote(rec.ID))
 	}
 	return err
 }

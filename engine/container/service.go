@@ -64,6 +64,7 @@ type Service struct {
 	users userCache
 	execs execIndex
 
+	bootID  string          // the machine's, for the notes
 	past    []task.Exit     // what Open found of runs that are over, for Resume
 	resumed chan struct{}   // closed by Resume
 	base    context.Context // of work that no request waits for; ends at Close

@@ -318,13 +318,20 @@ func (r *starting) commit(ctx context.Context) {
 }
 
 func (s *Service) saveRun(ctx context.Context, id string, run running) error {
-	return s.cfg.Volatile.Update(ctx, func(tx *metadata.Tx) error {
+	err := s.cfg.Volatile.Update(ctx, func(tx *metadata.Tx) error {
 		return tx.Put(metadata.Containers, s.runningNamespace(), id, run)
 	})
+	if c := s.index.get(id); err == nil && c != nil {
+		rec := c.record()
+		if err := s.takeNote(ctx, &rec); err != nil { // a second copy: the first is there
+			logging.From(ctx).Warn("note of a run", "container", id, "err", err)
+		}
+	}
+	return err
 }
 
 func (s *Service) forgetRun(ctx context.Context, id string) error {
-	return ignoreNotFound(s.cfg.Volatile.Update(ctx, func(tx *metadata.Tx) error {
+	return errors.Join(s.dropNote(id), ignoreNotFound(s.cfg.Volatile.Update(ctx, func(tx *metadata.Tx) error {
 		return ignoreNotFound(tx.Delete(metadata.Containers, s.runningNamespace(), id))
-	}))
+	})))
 }

@@ -120,6 +120,24 @@ func (s *Service) keepDefaults(ctx context.Context, defaults []network.Network) 
 			return err
 		}
 	}
+	return s.forgetRemoved(ctx)
+}
+
+// forgetRemoved drops the record of a default network that the configuration no longer asks for.
+func (s *Service) forgetRemoved(ctx context.Context) error {
+	for id, r := range s.records {
+		if !predefined(r.Network.Name) {
+			continue // what could not be restored is still somebody's
+		}
+		if _, err := s.cfg.Manager.Network(id); !errdefs.IsNotFound(err) {
+			continue
+		}
+		err := s.cfg.Durable.Update(ctx, func(tx *metadata.Tx) error { return tx.Delete(metadata.Networks, s.cfg.Namespace, id) })
+		if err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("network %s: %w", r.Network.Name, err)
+		}
+		delete(s.records, id)
+	}
 	return nil
 }
 

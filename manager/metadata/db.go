@@ -35,6 +35,7 @@ type DB struct {
 	bolt     *bolt.DB
 	lock     *os.File
 	volatile bool
+	fresh    bool
 
 	mu      sync.Mutex
 	queue   []*call // Updates that wait for the running one to end
@@ -47,8 +48,8 @@ type DB struct {
 var ErrDamaged = errors.New("database is damaged")
 
 // Open opens or makes the database at path. It fails with Unavailable, naming the process, when another one holds
-// it; with ErrDamaged in the chain when any page or record is not as it was written (nothing is changed then); with
-// FailedPrecondition when a newer Conex wrote it.
+// it; with ErrDamaged in the chain when any page or record is not as it was written (nothing is changed then; a volatile
+// one is moved aside and made anew); with FailedPrecondition when a newer Conex wrote it.
 func Open(path string, o Options) (_ *DB, err error) {
 	if !o.ReadOnly {
 		if err := os.MkdirAll(filepath.Dir(path), 0o710); err != nil {
@@ -71,8 +72,14 @@ func Open(path string, o Options) (_ *DB, err error) {
 		}
 	}
 	warnings, err := verifyPath(path)
+	if err != nil && o.Volatile && !o.ReadOnly {
+		warnings, err = nil, setAside(path, err)
+	}
 	if err != nil {
 		return nil, damaged(path, err)
+	}
+	if st, err := os.Stat(path); err != nil || st.Size() == 0 {
+		db.fresh = true
 	}
 	for _, w := range warnings {
 		slog.Warn("database", "path", path, "problem", w)
@@ -108,6 +115,20 @@ func (db *DB) reserve() {
 		_ = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, st.Size()+reserveSize)
 	}
 }
+
+// setAside moves a damaged volatile database out of the way: what it told is only of this boot, and its owner makes it
+// anew out of what else there is.
+func setAside(path string, cause error) error {
+	aside := path + ".damaged-" + time.Now().UTC().Format("20060102T150405.000")
+	if err := os.Rename(path, aside); err != nil {
+		return errors.Join(cause, err)
+	}
+	slog.Error("a damaged database was moved aside", "path", path, "to", aside, "err", cause)
+	return nil
+}
+
+// Fresh reports whether Open made the database: it was not there, empty, of another boot, or damaged and set aside.
+func (db *DB) Fresh() bool { return db.fresh }
 
 // Path returns the database's file name.
 func (db *DB) Path() string { return db.path }

@@ -68,7 +68,7 @@ func (l *Links) Ensure(b Bridge) (int, error) {
 	link, err := l.route.Link(b.Name)
 	if b.External {
 		if err != nil {
-			return 0, errdefs.NotFound("bridge %s: %w: create it first or choose another --bridge", b.Name, err)
+			return 0, missingBridge(b.Name, err)
 		}
 		if link.Kind != "bridge" {
 			return 0, errdefs.InvalidArgument("link %s is not a bridge: choose another --bridge", b.Name)
@@ -90,6 +90,11 @@ func (l *Links) Ensure(b Bridge) (int, error) {
 		return 0, fmt.Errorf("bridge %s: %w", b.Name, err)
 	}
 	return link.Index, nil
+}
+
+// missingBridge names the way out where a bridge that its owner was to make is not there.
+func missingBridge(name string, err error) error {
+	return errdefs.NotFound("bridge %s: %w: make it first (ip link add %s type bridge; ip addr add ADDRESS/BITS dev %s; ip link set %s up), or leave --bridge %s out", name, err, name, name, name, name)
 }
 
 // configure brings an existing bridge to what b says.
@@ -221,6 +226,9 @@ func (l *Links) Taken(ours map[string]bool) (map[netip.Prefix]string, error) {
 // Address returns the first IPv4 address of the link with that name, the zero value when it has none.
 func (l *Links) Address(name string) (netip.Prefix, error) {
 	link, err := l.route.Link(name)
+	if errors.Is(err, unix.ENODEV) {
+		return netip.Prefix{}, missingBridge(name, err)
+	}
 	if err != nil {
 		return netip.Prefix{}, fmt.Errorf("link %s: %w", name, err)
 	}

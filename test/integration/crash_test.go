@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -141,4 +142,54 @@ func TestDaemonKilledDuringPull(t *testing.T) {
 		return
 	}
 	t.Error("every pull was over before the daemon was killed")
+}
+
+// A damaged or lost run.db costs nobody's life: it is moved aside, and made anew out of what is noted of each run.
+func TestRunDatabaseDamaged(t *testing.T) {
+	e, busybox := withBusybox(t)
+	e.Docker("network", "create", "second").OK()
+	e.Docker("run", "-d", "--name", "kept", "-p", "127.0.0.1:8097:80", busybox, "sh", "-c", "mkdir /w; echo served > /w/index.html; exec httpd -f -p 80 -h /w").OK()
+	e.Docker("network", "connect", "second", "kept").OK()
+	e.Docker("run", "-d", "--rm", "--name", "brief", "-v", "/anonymous", "--mount", "type=image,source="+busybox+",target=/im", busybox, "sleep", "1000").OK()
+	e.Docker("exec", "brief", "sh", "-c", "echo written > /file; echo also > /anonymous/file").OK()
+	e.Docker("run", "-d", "--name", "paused", busybox, "sleep", "1000").OK()
+	e.Docker("pause", "paused").OK()
+	look := func() string {
+		return e.Docker("inspect", "-f", "{{.Name}} {{.State.Status}} {{.State.Pid}} {{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}", "kept", "brief", "paused").OK().Out
+	}
+	before, path := look(), e.ExecRoot+"/run.db"
+	for name, damage := range map[string]func() error{
+		"garbage": func() error { return os.WriteFile(path, []byte(strings.Repeat("no database", 10000)), 0o600) },
+		"cut":     func() error { return os.Truncate(path, 5000) },
+		"empty":   func() error { return os.Truncate(path, 0) },
+		"gone":    func() error { return os.Remove(path) },
+	} {
+		e.Kill9()
+		if err := damage(); err != nil {
+			t.Fatal(err)
+		}
+		e.Run()
+		if after := look(); after != before {
+			t.Errorf("%s: before\n%safter\n%s", name, before, after)
+		}
+		e.Docker("exec", "brief", "cat", "/file", "/anonymous/file").OK().Says("written\nalso")
+		if got := get(t, "http://127.0.0.1:8097/"); got != "served\n" {
+			t.Errorf("%s: the page is %q", name, got)
+		}
+		e.AuditClean()
+	}
+	if aside, _ := filepath.Glob(path + ".damaged-*"); len(aside) != 2 {
+		t.Errorf("set aside: %v", aside)
+	}
+	e.Docker("unpause", "paused").OK()
+	e.Docker("stop", "-t", "0", "brief").OK()
+	rig.Eventually(t, 10*time.Second, "the --rm container is gone", func() bool { return e.Docker("inspect", "brief").Code != 0 })
+	e.Docker("restart", "-t", "0", "kept").OK()
+	if got := get(t, "http://127.0.0.1:8097/"); got != "served\n" {
+		t.Errorf("after the restart the page is %q", got)
+	}
+	e.Docker("rm", "-f", "kept", "paused").OK()
+	if notes, _ := filepath.Glob(e.ExecRoot + "/runs/*"); len(notes) > 0 {
+		t.Errorf("notes left: %v", notes)
+	}
 }

@@ -151,12 +151,46 @@ func TestNoFirewallAndNoBridge(t *testing.T) {
 	if out := none.Docker("run", "--rm", busybox, "ls", "/sys/class/net").OK().Trim(); out != "lo" {
 		t.Errorf("--bridge none: %s", out)
 	}
+	missing := rig.Exec(t, nil, nil, rig.Bin("conexd"), "--data-root", none.Dir+"/other", "--exec-root", none.Dir+"/other-run", "--config-file", none.Dir+"/daemon.json",
+		"-H", "unix://"+none.Dir+"/other.sock", "--pidfile", none.Dir+"/other.pid", "--bridge", "br8")
+	missing.Exits(1).Says("br8").Says("ip link add br8 type bridge").Says("leave --bridge br8 out")
 	rig.Exec(t, nil, nil, "ip", "link", "add", "br77", "type", "bridge").OK()
 	t.Cleanup(func() { rig.Exec(t, nil, nil, "ip", "link", "del", "br77").OK() })
 	rig.Exec(t, nil, nil, "ip", "addr", "add", "10.66.0.1/24", "dev", "br77").OK()
 	rig.Exec(t, nil, nil, "ip", "link", "set", "br77", "up").OK()
 	own, _ := withBusybox(t, "--bridge", "br77")
 	own.Docker("run", "--rm", busybox, "sh", "-c", "ip addr; ping -c 1 -W 2 10.66.0.1").OK().Says("inet 10.66.0.")
+}
+
+// The default network comes and goes with --bridge, unless containers are connected to it.
+func TestBridgeNoneLater(t *testing.T) {
+	e, busybox := withBusybox(t)
+	names := func() string {
+		return strings.Join(strings.Fields(e.Docker("network", "ls", "--format", "{{.Name}}").OK().Out), " ")
+	}
+	again := func(flags ...string) {
+		t.Helper()
+		e.Stop()
+		e.Flags = flags
+		e.Run()
+	}
+	e.Docker("run", "-d", "--name", "connected", busybox, "sleep", "1000").OK()
+	again("--bridge", "none")
+	if got := names(); got != "bridge host none" {
+		t.Errorf("with a container: %s", got)
+	}
+	e.Docker("rm", "-f", "connected").OK()
+	again("--bridge", "none")
+	if got := names(); got != "host none" {
+		t.Errorf("--bridge none: %s", got)
+	}
+	e.AuditClean()
+	e.Docker("run", "--rm", "--network", "bridge", busybox, "ls", "/sys/class/net").OK()
+	again()
+	if got := names(); got != "bridge host none" {
+		t.Errorf("without --bridge none: %s", got)
+	}
+	e.Docker("run", "--rm", busybox, "ip", "addr", "show", "eth0").OK().Says("inet ")
 }
 
 // conex daemon start|status|stop with conexd's flags, for an engine beside the default one.
