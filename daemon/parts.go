@@ -16,6 +16,7 @@ import (
 	engineimage "github.com/conex-containers/conex/engine/image"
 	"github.com/conex-containers/conex/engine/system"
 	"github.com/conex-containers/conex/engine/volume"
+	"github.com/conex-containers/conex/linux/cgroup"
 	"github.com/conex-containers/conex/linux/inode"
 	"github.com/conex-containers/conex/manager/content"
 	"github.com/conex-containers/conex/manager/event"
@@ -245,6 +246,9 @@ func (p *parts) openTasks(context.Context) error {
 		return err
 	}
 	if p.config.CgroupParent == "" { // one that the user named may be somebody else's
+		if err := cgroup.Prepare("/" + p.instance); err != nil {
+			p.log.Warn("the containers' control group", "err", err) // each container says what it lacks
+		}
 		p.onClose("control groups", func(context.Context) error { return removeEmptyGroups(p.instance) })
 	}
 	p.onClose("tasks", plain(p.tasks.Close))

@@ -31,9 +31,10 @@ import (
 type Config struct {
 	// Path is the specification's linux.cgroupsPath: absolute paths are below the hierarchies' mount points,
 	// relative ones below the caller's own group.
-	Path      string
+	Path      string // with the systemd driver "slice:prefix:name", or "" for a scope of the container's id
 	ID        string // of the container, for what systemd calls it
 	Systemd   bool   // the systemd driver
+	Holder    int    // pid of a process that is in systemd's scope until the container's is
 	Resources *specs.LinuxResources
 	Rootless  bool // missing permissions are no error as long as no limit was asked for
 	// Annotations "org.systemd.property.NAME" are properties of the unit (the systemd driver).
@@ -44,6 +45,7 @@ type Config struct {
 type Group struct {
 	paths    map[string]string
 	rootless bool
+	unit     Unit
 }
 
 // Join says how a new process gets into the group.
@@ -56,41 +58,46 @@ const groupMode = 0o755
 
 // New makes the group's directories and sets its limits. On an error nothing is left.
 func New(c Config) (g *Group, err error) {
-	if c.Systemd {
-		return nil, errdefs.NotImplemented("cgroup %s: the systemd driver is not built in yet: use cgroupfs", c.Path)
-	}
-	if c.Path == "" {
+	if c.Path == "" && !c.Systemd {
 		return nil, errdefs.InvalidArgument("cgroup: no path")
 	}
 	rules, err := deviceRules(c.Resources)
 	if err != nil {
 		return nil, err
 	}
-	list, err := places(c.Path)
+	g = &Group{paths: make(map[string]string, 16), rootless: c.Rootless}
+	inner := c.Path
+	if c.Systemd {
+		if inner, err = g.startUnit(&c); err != nil {
+			return nil, fmt.Errorf("cgroup %s: %w", c.Path, err)
+		}
+	}
+	var made []string
+	defer func() {
+		if err == nil {
+			return
+		}
+		for _, dir := range slices.Backward(made) {
+			_ = unix.Rmdir(dir)
+		}
+		if c.Systemd {
+			_ = g.stopUnit(context.Background())
+		}
+		err = fmt.Errorf("cgroup %s: %w", c.Path, err)
+	}()
+	list, err := places(inner)
 	if err != nil {
 		return nil, err
 	}
-	g = &Group{paths: make(map[string]string, len(list)+1), rootless: c.Rootless}
-	var made []string
-	defer func() {
-		if err != nil {
-			for _, dir := range slices.Backward(made) {
-				_ = unix.Rmdir(dir)
-			}
-			err = fmt.Errorf("cgroup %s: %w", c.Path, err)
-		}
-	}()
 	for _, p := range list {
-		fresh, err := p.make()
+		fresh, err := p.make(c.Systemd)
 		if err != nil {
 			if c.Rootless && forbidden(err) {
 				continue
 			}
 			return nil, err
 		}
-		if fresh {
-			made = append(made, p.dir)
-		}
+		made = append(made, fresh...)
 		for _, controller := range p.controllers {
 			g.paths[controller] = p.dir
 		}
@@ -101,33 +108,51 @@ func New(c Config) (g *Group, err error) {
 	return g, nil
 }
 
-// make makes the directory. One that is there already must have no process: it is another container's then.
-func (p place) make() (fresh bool, err error) {
-	if p.controllers[0] == "" && Unified() {
-		if err := enable(p.dir); err != nil {
-			return false, err
-		}
+// make makes the directory and tells what it has made, parents first. One that is there already must have no process: it is
+// another container's then; only a unit of systemd's has one.
+func (p place) make(unit bool) (made []string, err error) {
+	if made, err = p.parents(); err != nil {
+		return made, err
 	}
 	err = unix.Mkdir(p.dir, groupMode)
-	if err == unix.ENOENT {
-		if err := os.MkdirAll(filepath.Dir(p.dir), groupMode); err != nil {
-			return false, err
+	switch {
+	case err == nil:
+		made = append(made, p.dir)
+	case err != unix.EEXIST:
+		again, err := p.retry(err)
+		if made = append(made, again...); err != nil {
+			return made, err
 		}
-		err = unix.Mkdir(p.dir, groupMode)
-	}
-	if err != nil && err != unix.EEXIST {
-		return false, &os.PathError{Op: "mkdir", Path: p.dir, Err: err}
-	}
-	fresh = err == nil
-	if !fresh {
+	case !unit:
 		if err := p.vacant(); err != nil {
-			return false, err
+			return made, err
 		}
 	}
 	if slices.Contains(p.controllers, "cpuset") {
-		return fresh, inheritCPUs(p.dir)
+		return made, inheritCPUs(p.dir)
 	}
-	return fresh, nil
+	return made, nil
+}
+
+// parents makes what is missing above the directory, and remembers that it is ours to remove.
+func (p place) parents() (made []string, err error) {
+	if p.controllers[0] == "" && Unified() {
+		return enable(p.dir)
+	}
+	var missing []string
+	for dir := filepath.Dir(p.dir); ; dir = filepath.Dir(dir) {
+		if _, err := os.Lstat(dir); err == nil || len(dir) < 2 {
+			break
+		}
+		missing = append(missing, dir)
+	}
+	for _, dir := range slices.Backward(missing) {
+		if err := makeParent(dir); err != nil {
+			return made, err
+		}
+		made = append(made, dir)
+	}
+	return made, nil
 }
 
 // vacant refuses a directory that was there before and is of no use: with processes, or frozen.
@@ -153,6 +178,18 @@ func Open(paths map[string]string) (*Group, error) {
 	}
 	return &Group{paths: paths, rootless: os.Geteuid() != 0}, nil
 }
+
+// OpenUnit is Open for a group that systemd has made.
+func OpenUnit(paths map[string]string, u Unit) (*Group, error) {
+	g, err := Open(paths)
+	if err == nil {
+		g.unit = u
+	}
+	return g, err
+}
+
+// Unit is what systemd calls the group; zero when it does not know it.
+func (g *Group) Unit() Unit { return g.unit }
 
 // Paths returns the group's directory for each v1 controller, and under "" the one in the v2 hierarchy.
 func (g *Group) Paths() map[string]string { return g.paths }
@@ -185,7 +222,11 @@ func (g *Group) Set(r *specs.LinuxResources) error {
 			return err
 		}
 	}
-	if err := g.set(r, rules); err != nil {
+	err := g.updateUnit(r)
+	if err == nil {
+		err = g.set(r, rules)
+	}
+	if err != nil {
 		return fmt.Errorf("cgroup: set limits: %w", err)
 	}
 	return nil
@@ -289,6 +330,9 @@ func (g *Group) Exists() bool {
 // Destroy removes the group's directories, also those that the container made below it. The processes must be gone;
 // the kernel may need a moment after the last one's exit, so a busy directory is tried again for a bounded time.
 func (g *Group) Destroy(ctx context.Context) error {
+	if err := g.stopUnit(ctx); err != nil {
+		return fmt.Errorf("cgroup: remove: %w", err)
+	}
 	var left []string
 	for _, dir := range g.paths {
 		left = append(left, dir)
@@ -301,6 +345,7 @@ func (g *Group) Destroy(ctx context.Context) error {
 			return e == nil
 		})
 		if len(left) == 0 {
+			g.removeParents()
 			return nil
 		}
 		if wait > 256*time.Millisecond {

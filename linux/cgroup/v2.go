@@ -15,27 +15,31 @@ import (
 )
 
 // enable makes the parents of a v2 group and turns every controller of the machine on in each of them, so that the
-// group has its control files.
-func enable(dir string) error {
+// group has its control files. It tells what it has made.
+func enable(dir string) (made []string, err error) {
 	all, err := read(mountPoint, "cgroup.controllers")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	parent := filepath.Dir(dir)
 	at := mountPoint
 	for name := range strings.SplitSeq(strings.TrimPrefix(strings.TrimPrefix(parent, mountPoint), "/")+"/", "/") {
 		if err := enableIn(at, strings.Fields(all)); err != nil {
-			return err
+			return made, err
 		}
 		if name == "" {
 			break
 		}
 		at += "/" + name
-		if err := unix.Mkdir(at, groupMode); err != nil && err != unix.EEXIST {
-			return fmt.Errorf("mkdir %s: %w", at, err)
+		if exists(at) {
+			continue
 		}
+		if err := makeParent(at); err != nil {
+			return made, err
+		}
+		made = append(made, at)
 	}
-	return nil
+	return made, nil
 }
 
 // enableIn turns the controllers on for the children of dir. One that cannot be is found out by whoever needs its

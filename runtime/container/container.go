@@ -48,7 +48,7 @@ func Load(root, id string) (*Container, error) {
 		return nil, err
 	}
 	c := &Container{dir: d, rec: rec, pidfd: -1}
-	if c.group, err = cgroup.Open(rec.Cgroups); err != nil {
+	if c.group, err = cgroup.OpenUnit(rec.Cgroups, rec.Unit); err != nil {
 		return nil, err
 	}
 	if rec.Pid > 0 {

@@ -42,6 +42,7 @@ type creation struct {
 	names      []string
 	built      built
 	stop       func() bool
+	dismiss    func() // ends the holder of systemd's scope
 }
 
 // Create makes a container whose process has done all but executing its program: it waits for Start. Errors: id and
@@ -94,6 +95,9 @@ func (k *creation) release() {
 		if fd >= 0 {
 			_ = unix.Close(fd)
 		}
+	}
+	if k.dismiss != nil {
+		k.dismiss()
 	}
 	if k.plan != nil {
 		k.plan.close()
@@ -187,14 +191,21 @@ func (k *creation) makeCgroup(_ context.Context, undo *cleanup.Stack) error {
 	if k.o.Rootless != nil {
 		lenient = *k.o.Rootless
 	}
-	g, err := cgroup.New(cgroup.Config{Path: path, ID: k.o.ID, Systemd: k.o.SystemdCgroup, Resources: k.spec.Linux.Resources,
+	holder := 0
+	if k.o.SystemdCgroup {
+		var err error
+		if holder, k.dismiss, err = hold(); err != nil {
+			return err
+		}
+	}
+	g, err := cgroup.New(cgroup.Config{Path: path, ID: k.o.ID, Systemd: k.o.SystemdCgroup, Holder: holder, Resources: k.spec.Linux.Resources,
 		Rootless: lenient, Annotations: k.spec.Annotations})
 	if err != nil {
 		return err
 	}
 	undo.Add(g.Destroy)
 	k.c.group = g
-	k.c.rec.Cgroups = g.Paths()
+	k.c.rec.Cgroups, k.c.rec.Unit = g.Paths(), g.Unit()
 	return nil
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/conex-containers/conex/base/atomicfile"
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/base/ids"
+	"github.com/conex-containers/conex/linux/cgroup"
 	"github.com/conex-containers/conex/linux/resctrl"
 	"github.com/conex-containers/conex/linux/seccomp"
 	"github.com/conex-containers/conex/runtime/spec"
@@ -45,8 +46,9 @@ type record struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 	Cgroups     map[string]string `json:"cgroups"`
 	Resctrl     *resctrl.Group    `json:"intelRdt,omitempty"`
-	Namespaces  int               `json:"namespaces"` // CLONE_NEW* that the process is in and the host is not
-	Process     *specs.Process    `json:"-"`          // in ProcessText
+	Unit        cgroup.Unit       `json:"unit,omitzero"` // of the systemd driver
+	Namespaces  int               `json:"namespaces"`    // CLONE_NEW* that the process is in and the host is not
+	Process     *specs.Process    `json:"-"`             // in ProcessText
 	Hooks       *specs.Hooks      `json:"-"`
 	Filter      bool              `json:"filter,omitempty"` // seccomp.bpf is there
 	FilterFlags uint              `json:"filterFlags,omitempty"`
