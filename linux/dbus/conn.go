@@ -144,11 +144,11 @@ func (c *Conn) Call(ctx context.Context, dest, path, iface, method string, args 
 
 func (c *Conn) call(ctx context.Context, dest, path, iface, method string, args []any) ([]any, error) {
 	c.serial++
-	m := &message{kind: methodCall, serial: c.serial, path: path, iface: iface, member: method, dest: dest, body: args}
+	m := &Message{Kind: MethodCall, Serial: c.serial, Path: path, Interface: iface, Member: method, Destination: dest, Body: args}
 	if !c.bus {
-		m.dest = ""
+		m.Destination = ""
 	}
-	b, err := m.encode()
+	b, err := m.Encode()
 	if err != nil {
 		return nil, err
 	}
@@ -157,22 +157,22 @@ func (c *Conn) call(ctx context.Context, dest, path, iface, method string, args 
 		return nil, err
 	}
 	for {
-		r, err := readMessage(c.in)
+		r, err := ReadMessage(c.in)
 		if err != nil {
 			return nil, err
 		}
 		switch {
-		case r.kind == signalKind:
-			c.early = append(c.early, Signal{r.path, r.iface, r.member, r.body})
-		case r.reply != c.serial:
-		case r.kind == errorReply:
+		case r.Kind == SignalKind:
+			c.early = append(c.early, Signal{r.Path, r.Interface, r.Member, r.Body})
+		case r.Reply != c.serial:
+		case r.Kind == ErrorReply:
 			text := ""
-			if len(r.body) > 0 {
-				text, _ = r.body[0].(string)
+			if len(r.Body) > 0 {
+				text, _ = r.Body[0].(string)
 			}
-			return nil, &Error{Name: r.errName, Text: text}
-		case r.kind == methodReturn:
-			return r.body, nil
+			return nil, &Error{Name: r.ErrorName, Text: text}
+		case r.Kind == MethodReturn:
+			return r.Body, nil
 		}
 	}
 }
@@ -186,12 +186,12 @@ func (c *Conn) Next(ctx context.Context) (Signal, error) {
 	}
 	defer c.until(ctx)()
 	for {
-		m, err := readMessage(c.in)
+		m, err := ReadMessage(c.in)
 		if err != nil {
 			return Signal{}, errors.Join(ctx.Err(), err)
 		}
-		if m.kind == signalKind {
-			return Signal{m.path, m.iface, m.member, m.body}, nil
+		if m.Kind == SignalKind {
+			return Signal{m.Path, m.Interface, m.Member, m.Body}, nil
 		}
 	}
 }

@@ -16,8 +16,8 @@ import (
 
 // The bytes of a Hello call as the specification's layout gives them.
 func TestEncodeHello(t *testing.T) {
-	m := &message{kind: methodCall, serial: 1, path: "/org/freedesktop/DBus", member: "Hello", iface: "org.freedesktop.DBus", dest: "org.freedesktop.DBus"}
-	got, err := m.encode()
+	m := &Message{Kind: MethodCall, Serial: 1, Path: "/org/freedesktop/DBus", Member: "Hello", Interface: "org.freedesktop.DBus", Destination: "org.freedesktop.DBus"}
+	got, err := m.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,29 +37,29 @@ func TestRoundTrip(t *testing.T) {
 	want := []any{"a", "/x", true, byte(7), uint32(1 << 31), uint64(1) << 63, []any{"p", "qq"}, []any{byte(1), byte(2), byte(3)}, []any{uint32(5)},
 		[]any{[]any{"A", "b"}, []any{"N", uint64(9)}, []any{"L", []any{[]any{"x", "y"}}}},
 		[]any{[]any{"u", []any{[]any{"B", false}}}}, []any{[]any{"/dev/x", uint64(5)}}, []any{}}
-	b, err := (&message{kind: signalKind, serial: 3, path: "/", iface: "i.f", member: "M", body: in}).encode()
+	b, err := (&Message{Kind: SignalKind, Serial: 3, Path: "/", Interface: "i.f", Member: "M", Body: in}).Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := readMessage(bufio.NewReader(bytes.NewReader(b)))
+	m, err := ReadMessage(bufio.NewReader(bytes.NewReader(b)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !reflect.DeepEqual(m.body, want) {
-		t.Errorf("got  %#v\nwant %#v", m.body, want)
+	if !reflect.DeepEqual(m.Body, want) {
+		t.Errorf("got  %#v\nwant %#v", m.Body, want)
 	}
-	if _, err := (&message{body: []any{struct{}{}}}).encode(); err == nil {
+	if _, err := (&Message{Body: []any{struct{}{}}}).Encode(); err == nil {
 		t.Error("encoded a type that there is not")
 	}
 	for n := range b {
-		if _, err := readMessage(bufio.NewReader(bytes.NewReader(b[:n]))); err == nil {
+		if _, err := ReadMessage(bufio.NewReader(bytes.NewReader(b[:n]))); err == nil {
 			t.Fatalf("took the first %d bytes for a message", n)
 		}
 	}
 }
 
 // peer answers calls over one connection.
-func peer(t *testing.T, answer func(m *message) []*message) string {
+func peer(t *testing.T, answer func(m *Message) []*Message) string {
 	path := filepath.Join(t.TempDir(), "a b%")
 	l, err := net.Listen("unix", path)
 	if err != nil {
@@ -79,12 +79,12 @@ func peer(t *testing.T, answer func(m *message) []*message) string {
 		_, _ = c.Write([]byte("OK 0123\r\n"))
 		_, _ = in.ReadString('\n')
 		for {
-			m, err := readMessage(in)
+			m, err := ReadMessage(in)
 			if err != nil {
 				return
 			}
 			for _, r := range answer(m) {
-				b, err := r.encode()
+				b, err := r.Encode()
 				if err != nil {
 					t.Error(err)
 				}
@@ -97,19 +97,19 @@ func peer(t *testing.T, answer func(m *message) []*message) string {
 
 func TestCall(t *testing.T) {
 	var calls []string
-	address := peer(t, func(m *message) []*message {
-		calls = append(calls, m.member)
-		switch m.member {
+	address := peer(t, func(m *Message) []*Message {
+		calls = append(calls, m.Member)
+		switch m.Member {
 		case "Fail":
-			return []*message{{kind: errorReply, reply: m.serial, errName: "a.b.C", body: []any{"no such thing"}}}
+			return []*Message{{Kind: ErrorReply, Reply: m.Serial, ErrorName: "a.b.C", Body: []any{"no such thing"}}}
 		case "Silence":
 			return nil
 		}
-		return []*message{
-			{kind: signalKind, path: "/s", iface: "i.f", member: "Before", body: []any{uint32(1)}},
-			{kind: methodReturn, reply: m.serial + 100},
-			{kind: methodReturn, reply: m.serial, body: []any{m.dest}},
-			{kind: signalKind, path: "/s", iface: "i.f", member: "After"},
+		return []*Message{
+			{Kind: SignalKind, Path: "/s", Interface: "i.f", Member: "Before", Body: []any{uint32(1)}},
+			{Kind: MethodReturn, Reply: m.Serial + 100},
+			{Kind: MethodReturn, Reply: m.Serial, Body: []any{m.Destination}},
+			{Kind: SignalKind, Path: "/s", Interface: "i.f", Member: "After"},
 		}
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -143,13 +143,13 @@ func TestCall(t *testing.T) {
 }
 
 func FuzzReadMessage(f *testing.F) {
-	b, err := (&message{kind: methodReturn, serial: 3, reply: 1, body: []any{"x", []Property{{"A", []string{"b"}}}}}).encode()
+	b, err := (&Message{Kind: MethodReturn, Serial: 3, Reply: 1, Body: []any{"x", []Property{{"A", []string{"b"}}}}}).Encode()
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(b)
 	f.Add(append([]byte("B\x02\x00\x01"), binary.BigEndian.AppendUint32(nil, 1<<31)...))
 	f.Fuzz(func(_ *testing.T, b []byte) {
-		_, _ = readMessage(bufio.NewReader(bytes.NewReader(b)))
+		_, _ = ReadMessage(bufio.NewReader(bytes.NewReader(b)))
 	})
 }

@@ -11,10 +11,10 @@ import (
 
 // Kinds of message.
 const (
-	methodCall   byte = 1
-	methodReturn byte = 2
-	errorReply   byte = 3
-	signalKind   byte = 4
+	MethodCall   byte = 1
+	MethodReturn byte = 2
+	ErrorReply   byte = 3
+	SignalKind   byte = 4
 )
 
 // Codes of header fields.
@@ -32,21 +32,20 @@ const (
 // maxMessage is the specification's limit.
 const maxMessage = 128 << 20
 
-// message is one message in either direction.
-type message struct {
-	kind          byte
-	serial, reply uint32
-	path          string
-	iface, member string
-	errName, dest string
-	body          []any
+// Message is one message in either direction.
+type Message struct {
+	Kind                    byte
+	Serial, Reply           uint32 // Reply is the serial number of the call that this answers
+	Path, Interface, Member string
+	ErrorName, Destination  string
+	Body                    []any
 }
 
-// encode writes m in little endian.
-func (m *message) encode() ([]byte, error) {
+// Encode writes m in little endian.
+func (m *Message) Encode() ([]byte, error) {
 	var body writer
 	sig := ""
-	for _, v := range m.body {
+	for _, v := range m.Body {
 		s, err := signature(v)
 		if err != nil {
 			return nil, err
@@ -60,24 +59,24 @@ func (m *message) encode() ([]byte, error) {
 		value string
 	}
 	var fields []field
-	for _, f := range []field{{fieldPath, "o", m.path}, {fieldInterface, "s", m.iface}, {fieldMember, "s", m.member},
-		{fieldError, "s", m.errName}, {fieldDestination, "s", m.dest}, {fieldSignature, "g", sig}} {
+	for _, f := range []field{{fieldPath, "o", m.Path}, {fieldInterface, "s", m.Interface}, {fieldMember, "s", m.Member},
+		{fieldError, "s", m.ErrorName}, {fieldDestination, "s", m.Destination}, {fieldSignature, "g", sig}} {
 		if f.value != "" {
 			fields = append(fields, f)
 		}
 	}
-	w := &writer{b: []byte{'l', m.kind, 0, 1}}
+	w := &writer{b: []byte{'l', m.Kind, 0, 1}}
 	w.uint32(uint32(len(body.b)))
-	w.uint32(m.serial)
+	w.uint32(m.Serial)
 	n := len(fields)
-	if m.reply != 0 {
+	if m.Reply != 0 {
 		n++
 	}
 	w.array(8, n, func(i int) {
 		if i == len(fields) {
 			w.b = append(w.b, fieldReplySerial)
 			w.signature("u")
-			w.uint32(m.reply)
+			w.uint32(m.Reply)
 			return
 		}
 		w.b = append(w.b, fields[i].code)
@@ -95,8 +94,8 @@ func (m *message) encode() ([]byte, error) {
 	return append(w.b, body.b...), w.err
 }
 
-// readMessage reads the next message.
-func readMessage(in *bufio.Reader) (*message, error) {
+// ReadMessage reads the next message.
+func ReadMessage(in *bufio.Reader) (*Message, error) {
 	head := make([]byte, 16)
 	if _, err := io.ReadFull(in, head); err != nil {
 		return nil, fmt.Errorf("dbus: read: %w", err)
@@ -122,17 +121,17 @@ func readMessage(in *bufio.Reader) (*message, error) {
 	if int64(len(b)) < rest {
 		return nil, errShort
 	}
-	m := &message{kind: head[1], serial: order.Uint32(head[8:])}
+	m := &Message{Kind: head[1], Serial: order.Uint32(head[8:])}
 	sig, err := m.fields(&reader{order: order, b: append(head, b[:fieldsLen]...), at: 12})
 	if err != nil {
 		return nil, err
 	}
-	m.body, err = (&reader{order: order, b: b[rest-bodyLen:]}).values(sig, 0)
+	m.Body, err = (&reader{order: order, b: b[rest-bodyLen:]}).values(sig, 0)
 	return m, err
 }
 
 // fields reads the header's fields, and returns the body's signature.
-func (m *message) fields(r *reader) (sig string, err error) {
+func (m *Message) fields(r *reader) (sig string, err error) {
 	list, _, err := r.one("a(yv)", 0)
 	if err != nil {
 		return "", err
@@ -147,19 +146,19 @@ func (m *message) fields(r *reader) (sig string, err error) {
 		text, _ := pair[1].(string)
 		switch code {
 		case fieldPath:
-			m.path = text
+			m.Path = text
 		case fieldInterface:
-			m.iface = text
+			m.Interface = text
 		case fieldMember:
-			m.member = text
+			m.Member = text
 		case fieldError:
-			m.errName = text
+			m.ErrorName = text
 		case fieldDestination:
-			m.dest = text
+			m.Destination = text
 		case fieldSignature:
 			sig = text
 		case fieldReplySerial:
-			m.reply, _ = pair[1].(uint32)
+			m.Reply, _ = pair[1].(uint32)
 		}
 	}
 	return sig, nil
