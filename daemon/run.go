@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
@@ -49,10 +48,11 @@ func Run(ctx context.Context, c *Config, product string, stderr io.Writer) (err 
 	defer func() { err = errors.Join(err, p.close(context.WithoutCancel(ctx))) }()
 	door := docker.New(docker.Config{Backend: p.backend, Product: product, Experimental: c.Experimental, Debug: p.debug(c.Debug), Log: log})
 	d := &doors{log: log, sockets: socketPaths(c)}
-	d.open(ctx, door, p.listeners)
+	idle := &quiet{}
+	d.open(ctx, idle.watch(door), p.listeners)
 	log.Info("conexd is ready", "version", product, "instance", p.instance, "hosts", c.Hosts, "data-root", c.DataRoot, "pid", os.Getpid())
 	notify("READY=1")
-	go func() { debug.FreeOSMemory() }() // what starting needed and running does not
+	idle.touch() // what starting needed and running does not
 	err = d.wait(signals, func() { c = reload(c, p, log, level) })
 	notify("STOPPING=1")
 	log.Info("conexd is stopping; containers go on")
@@ -71,14 +71,6 @@ func newLogger(w io.Writer, c *Config, level *slog.LevelVar) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(w, opts))
 	}
 	return slog.New(slog.NewTextHandler(w, opts))
-}
-
-// tuneMemory trades some work of the garbage collector for a small idle daemon: the heap is a few megabytes, so that
-// collecting it twice as often costs little. The environment's GOGC wins.
-func tuneMemory() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50)
-	}
 }
 
 func debugSocket(execRoot string) string { return filepath.Join(execRoot, "debug.sock") }

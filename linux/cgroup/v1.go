@@ -223,38 +223,41 @@ func setCPUSet(dir string, c *specs.LinuxCPU) error {
 // inheritCPUs fills the empty cpuset files of a v1 group and of its parents from above: the kernel lets no process
 // into a group that has none.
 func inheritCPUs(dir string) error {
-	const cpus, mems = "cpuset.cpus", "cpuset.mems"
-	var has [2]string
-	for i, name := range []string{cpus, mems} {
+	_, err := cpuset(dir)
+	return err
+}
+
+// cpuset returns the group's processors and memory nodes, its parents' where it had none.
+func cpuset(dir string) (has [2]string, err error) {
+	names := [2]string{"cpuset.cpus", "cpuset.mems"}
+	for i, name := range names {
 		s, err := read(dir, name)
 		if err != nil {
-			return err
+			return has, err
 		}
 		has[i] = strings.TrimSpace(s)
 	}
 	if has[0] != "" && has[1] != "" {
-		return nil
+		return has, nil
 	}
 	parent := filepath.Dir(dir)
 	if !isKind(parent, unix.CGROUP_SUPER_MAGIC) {
-		return nil // dir is the root
+		return has, nil // dir is the root
 	}
-	if err := inheritCPUs(parent); err != nil {
-		return err
+	above, err := cpuset(parent)
+	if err != nil {
+		return has, err
 	}
-	for i, name := range []string{cpus, mems} {
+	for i, name := range names {
 		if has[i] != "" {
 			continue
 		}
-		s, err := read(parent, name)
-		if err != nil {
-			return err
+		if err := write(dir, name, above[i]); err != nil {
+			return has, err
 		}
-		if err := write(dir, name, strings.TrimSpace(s)); err != nil {
-			return err
-		}
+		has[i] = above[i]
 	}
-	return nil
+	return has, nil
 }
 
 // setPids writes pids.max, the same in both versions. 0 would keep the container's own process out; runc takes it

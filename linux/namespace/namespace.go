@@ -70,6 +70,16 @@ func Of(pid int, file string) (int, error) {
 	return fd, nil
 }
 
+// room makes the goroutine's stack as large as f will need in one step, where it would grow, and be copied, four times.
+//
+//go:noinline
+func room() {
+	if unix.Getpid() < 0 {
+		var frame [12 << 10]byte
+		_, _ = unix.Getcwd(frame[:])
+	}
+}
+
 // Throwaway runs f on an operating system thread of its own, which ends with f: whatever namespaces, root directory
 // or credentials f changes on its thread, nobody else ever sees them. Processes that f starts inherit them.
 func Throwaway(f func() error) error {
@@ -83,6 +93,7 @@ func Throwaway(f func() error) error {
 			runtime.UnlockOSThread()
 			return
 		}
+		room()
 		done <- f() // never unlocked: the runtime ends the thread with the goroutine
 	}()
 	return <-done

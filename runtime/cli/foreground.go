@@ -151,8 +151,9 @@ func reap(pid int) (int, error) {
 	}
 }
 
+// close gives the terminal back. Signals stay collected: the program is about to end, and letting go of each costs as
+// much as its registration.
 func (f *foreground) close() {
-	signal.Stop(f.signals)
 	if f.old != nil {
 		_ = term.Restore(int(f.a.stdin.Fd()), f.old)
 	}

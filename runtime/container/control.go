@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -13,6 +14,7 @@ import (
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/linux/cgroup"
 	"github.com/conex-containers/conex/linux/pidfd"
+	"github.com/conex-containers/conex/runtime/child"
 )
 
 func openGroup(paths map[string]string) (*cgroup.Group, error) { return cgroup.Open(paths) }
@@ -175,13 +177,27 @@ func (c *Container) delete(ctx context.Context, force bool) error {
 			return err
 		}
 	}
-	if err := os.RemoveAll(c.dir); err != nil {
+	if err := c.removeDir(); err != nil {
 		return err
 	}
 	if h := c.rec.Hooks; h != nil {
 		warnHooks(ctx, "poststop", h.Poststop, c.stateAs(specs.StateStopped).State)
 	}
 	return c.Close()
+}
+
+// removeDir removes the state directory. What is in it is known, which saves looking.
+func (c *Container) removeDir() error {
+	for _, name := range []string{startedName, child.FifoName, filterName, stateName} {
+		if name == filterName && !c.rec.Filter {
+			continue
+		}
+		_ = unix.Unlink(filepath.Join(c.dir, name)) // RemoveAll says what is wrong
+	}
+	if unix.Rmdir(c.dir) == nil {
+		return nil
+	}
+	return os.RemoveAll(c.dir)
 }
 
 // emptyRounds bounds how often a group is killed that goes on forking.

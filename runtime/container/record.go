@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -78,11 +80,50 @@ func (r *record) save(dir string) (err error) {
 			return err
 		}
 	}
-	b, err := json.Marshal(r)
+	b, err := r.encode()
 	if err != nil {
 		return err
 	}
 	return atomicfile.Write(filepath.Join(dir, stateName), b, stateMode, false)
+}
+
+// encode writes the record as encoding/json does, which keeps what is rare.
+func (r *record) encode() ([]byte, error) {
+	if len(r.Annotations) > 0 || r.Resctrl != nil || r.ListenerPath != "" || r.ListenerMetadata != "" || r.ProcessText == nil {
+		return json.Marshal(r)
+	}
+	created, err := r.Created.MarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	w := &spec.Writer{Text: make([]byte, 0, 1024+len(r.ProcessText)+len(r.HooksText))}
+	w.Open('{')
+	w.Key("ociVersion").Str(r.Version)
+	w.Key("id").Str(r.ID)
+	w.Key("pid").Number(int64(r.Pid))
+	w.Key("start").Unsigned(r.Start)
+	w.Key("bundle").Str(r.Bundle)
+	w.Word("rootfs", r.Rootfs)
+	w.Key("created").Raw(created)
+	w.Key("owner").Number(int64(r.Owner))
+	w.Key("cgroups").Open('{')
+	for _, controller := range slices.Sorted(maps.Keys(r.Cgroups)) {
+		w.Key(controller).Str(r.Cgroups[controller])
+	}
+	w.Shut('}')
+	w.Key("namespaces").Number(int64(r.Namespaces))
+	if r.Filter {
+		w.Key("filter").True()
+	}
+	if r.FilterFlags != 0 {
+		w.Key("filterFlags").Unsigned(uint64(r.FilterFlags))
+	}
+	w.Key("process").Raw(r.ProcessText)
+	if r.HooksText != nil {
+		w.Key("hooks").Raw(r.HooksText)
+	}
+	w.Shut('}')
+	return w.Text, nil
 }
 
 // loadRecord reads a state file; errdefs.ErrNotFound when the container does not exist.

@@ -2,7 +2,6 @@ package spec
 
 import (
 	"encoding/json"
-	"strconv"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -14,107 +13,53 @@ func EncodeProcess(p *specs.Process) ([]byte, error) {
 		u.Umask != nil || u.Username != "" {
 		return json.Marshal(p)
 	}
-	w := &writer{}
-	w.open('{')
+	w := &Writer{}
+	w.Open('{')
 	if p.Terminal {
-		w.key("terminal").text = append(w.text, "true"...)
+		w.Key("terminal").True()
 	}
-	w.key("user").open('{')
-	w.key("uid").number(int64(u.UID))
-	w.key("gid").number(int64(u.GID))
+	w.Key("user").Open('{')
+	w.Key("uid").Number(int64(u.UID))
+	w.Key("gid").Number(int64(u.GID))
 	if len(u.AdditionalGids) > 0 {
-		w.key("additionalGids").open('[')
+		w.Key("additionalGids").Open('[')
 		for _, g := range u.AdditionalGids {
-			w.item().number(int64(g))
+			w.Item().Number(int64(g))
 		}
-		w.shut(']')
+		w.Shut(']')
 	}
-	w.shut('}')
-	w.words("args", p.Args)
-	w.words("env", p.Env)
-	w.key("cwd").str(p.Cwd)
+	w.Shut('}')
+	w.Words("args", p.Args)
+	w.Words("env", p.Env)
+	w.Key("cwd").Str(p.Cwd)
 	if c := p.Capabilities; c != nil {
-		w.key("capabilities").open('{')
-		w.words("bounding", c.Bounding)
-		w.words("effective", c.Effective)
-		w.words("inheritable", c.Inheritable)
-		w.words("permitted", c.Permitted)
-		w.words("ambient", c.Ambient)
-		w.shut('}')
+		w.Key("capabilities").Open('{')
+		w.Words("bounding", c.Bounding)
+		w.Words("effective", c.Effective)
+		w.Words("inheritable", c.Inheritable)
+		w.Words("permitted", c.Permitted)
+		w.Words("ambient", c.Ambient)
+		w.Shut('}')
 	}
 	if len(p.Rlimits) > 0 {
-		w.key("rlimits").open('[')
+		w.Key("rlimits").Open('[')
 		for _, l := range p.Rlimits {
-			w.item().open('{')
-			w.key("type").str(l.Type)
-			w.key("hard").text = strconv.AppendUint(w.text, l.Hard, 10)
-			w.key("soft").text = strconv.AppendUint(w.text, l.Soft, 10)
-			w.shut('}')
+			w.Item().Open('{')
+			w.Key("type").Str(l.Type)
+			w.Key("hard").Unsigned(l.Hard)
+			w.Key("soft").Unsigned(l.Soft)
+			w.Shut('}')
 		}
-		w.shut(']')
+		w.Shut(']')
 	}
 	if p.NoNewPrivileges {
-		w.key("noNewPrivileges").text = append(w.text, "true"...)
+		w.Key("noNewPrivileges").True()
 	}
-	w.word("apparmorProfile", p.ApparmorProfile)
+	w.Word("apparmorProfile", p.ApparmorProfile)
 	if p.OOMScoreAdj != nil {
-		w.key("oomScoreAdj").number(int64(*p.OOMScoreAdj))
+		w.Key("oomScoreAdj").Number(int64(*p.OOMScoreAdj))
 	}
-	w.word("selinuxLabel", p.SelinuxLabel)
-	w.shut('}')
-	return w.text, nil
-}
-
-// writer appends JSON.
-type writer struct{ text []byte }
-
-func (w *writer) open(c byte) { w.text = append(w.text, c) }
-
-func (w *writer) shut(c byte) { w.text = append(w.text, c) }
-
-// item puts the comma before everything that is not the first of its list.
-func (w *writer) item() *writer {
-	if n := len(w.text); n > 0 && w.text[n-1] != '{' && w.text[n-1] != '[' {
-		w.text = append(w.text, ',')
-	}
-	return w
-}
-
-func (w *writer) key(name string) *writer {
-	w.item().str(name)
-	w.text = append(w.text, ':')
-	return w
-}
-
-func (w *writer) number(n int64) { w.text = strconv.AppendInt(w.text, n, 10) }
-
-// str writes a string; one with bytes that may need an escape goes through encoding/json.
-func (w *writer) str(s string) {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
-			b, _ := json.Marshal(s) // every string can be written
-			w.text = append(w.text, b...)
-			return
-		}
-	}
-	w.text = append(append(append(w.text, '"'), s...), '"')
-}
-
-// word is a string that is left out when it is empty.
-func (w *writer) word(name, s string) {
-	if s != "" {
-		w.key(name).str(s)
-	}
-}
-
-// words is a list that is left out when it is empty.
-func (w *writer) words(name string, list []string) {
-	if len(list) == 0 {
-		return
-	}
-	w.key(name).open('[')
-	for _, s := range list {
-		w.item().str(s)
-	}
-	w.shut(']')
+	w.Word("selinuxLabel", p.SelinuxLabel)
+	w.Shut('}')
+	return w.Text, nil
 }
