@@ -18,7 +18,7 @@ var callNames = map[uintptr]string{
 	unix.SYS_SCHED_SETATTR: "sched_setattr", unix.SYS_IOPRIO_SET: "ioprio_set", unix.SYS_SCHED_SETAFFINITY: "sched_setaffinity",
 	unix.SYS_UMASK: "umask", unix.SYS_PRLIMIT64: "prlimit64", unix.SYS_SETGROUPS: "setgroups", unix.SYS_SETRESGID: "setresgid",
 	unix.SYS_SETRESUID: "setresuid", unix.SYS_CAPSET: "capset", unix.SYS_CHDIR: "chdir", unix.SYS_GETCWD: "getcwd",
-	unix.SYS_OPENAT: "openat", unix.SYS_OPENAT2: "openat2", unix.SYS_SECCOMP: "seccomp", unix.SYS_EXECVE: "execve",
+	unix.SYS_OPENAT: "openat", unix.SYS_OPENAT2: "openat2", unix.SYS_SECCOMP: "seccomp", unix.SYS_EXECVE: "execve", unix.SYS_LANDLOCK_RESTRICT_SELF: "landlock_restrict_self",
 }
 
 func callName(o *op) string {

@@ -52,7 +52,9 @@ func (b *builder) user() {
 }
 
 // early reports whether the capabilities are final before the start.
-func (b *builder) early() bool { return b.c.Seccomp == nil || b.c.Process.NoNewPrivileges }
+func (b *builder) early() bool {
+	return b.c.Seccomp == nil && !b.c.Landlock || b.c.Process.NoNewPrivileges
+}
 
 func (b *builder) capset(s Sets) {
 	e := binary.NativeEndian
@@ -141,11 +143,13 @@ func (b *builder) waitForStart() {
 	b.special(handshake.StepFifo, doReportTo, 0, slotFifo)
 }
 
+// filter restricts the process to what it may do from now on: by Landlock, which would forbid opening exec.fifo, and
+// by seccomp, which may forbid calling Landlock.
 func (b *builder) filter() {
-	if b.c.Seccomp == nil {
-		return
+	if b.c.Landlock {
+		b.add(handshake.StepLandlock, "", unix.SYS_LANDLOCK_RESTRICT_SELF, 0, 0).from(0, slotRuleset)
 	}
-	if !b.c.Seccomp.Listener {
+	if b.c.Seccomp != nil && !b.c.Seccomp.Listener {
 		b.seccomp()
 	}
 	if !b.early() {

@@ -80,7 +80,7 @@ type Program struct {
 
 const (
 	homePrefix = "HOME="
-	maxRights  = 3
+	maxRights  = 4
 )
 
 // Detail says what operation n is about, or "".

@@ -68,6 +68,8 @@ type Config struct {
 	Limits  []Rlimit
 	Sets    Sets
 	Seccomp *seccomp.Program
+	// Landlock says that a ruleset comes with the Go, for the process to restrict itself with.
+	Landlock bool
 }
 
 // Slots of a program.
@@ -80,6 +82,7 @@ const (
 	slotPID
 	slotAttr
 	slotRoot
+	slotRuleset
 )
 
 // FifoName is the file in the state directory that a created process opens for writing, and start for reading.
@@ -268,6 +271,10 @@ func (b *builder) root() {
 		b.take(n, slotProc)
 		n++
 		b.sysctls()
+	}
+	if c.Landlock {
+		b.take(n, slotRuleset)
+		n++
 	}
 	switch {
 	case c.Root >= 0:

@@ -15,6 +15,7 @@ import (
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/linux/cgroup"
 	"github.com/conex-containers/conex/linux/idmap"
+	"github.com/conex-containers/conex/linux/landlock"
 	"github.com/conex-containers/conex/linux/lsm"
 	"github.com/conex-containers/conex/linux/pidfd"
 	"github.com/conex-containers/conex/linux/seccomp"
@@ -38,6 +39,7 @@ type creation struct {
 	state  int      // the state directory
 	// contexts are the file systems that the process opens for this side, by the number of their mount.
 	contexts   map[int]int
+	landlock   *landlock.Policy
 	contextsOf int // pidfd of the process that has opened them
 	names      []string
 	built      built
@@ -111,7 +113,7 @@ func (k *creation) release() {
 	k.built.close()
 }
 
-func (k *creation) load(_ context.Context, _ *cleanup.Stack) (err error) {
+func (k *creation) load(ctx context.Context, _ *cleanup.Stack) (err error) {
 	if k.o.Bundle, err = filepath.Abs(k.o.Bundle); err != nil {
 		return err
 	}
@@ -122,6 +124,9 @@ func (k *creation) load(_ context.Context, _ *cleanup.Stack) (err error) {
 		err = spec.Validate(k.spec)
 	}
 	if err != nil {
+		return err
+	}
+	if err := k.askLandlock(ctx); err != nil {
 		return err
 	}
 	if len(k.o.Rootfs) == 0 && (k.spec.Root == nil || k.spec.Root.Path == "") {
@@ -229,6 +234,9 @@ func (k *creation) prepare(ctx context.Context, _ *cleanup.Stack) (err error) {
 		}
 	}
 	if k.labels, err = lsm.ForExec(p.ApparmorProfile, p.SelinuxLabel); err != nil {
+		return err
+	}
+	if k.c.rec.Landlock, err = encodeLandlock(k.landlock); err != nil {
 		return err
 	}
 	k.askContexts()

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/linux/landlock"
 	"github.com/conex-containers/conex/linux/lsm"
 	"github.com/conex-containers/conex/linux/mount"
 	"github.com/conex-containers/conex/linux/namespace"
@@ -46,16 +47,18 @@ func (p *Process) Close() error {
 
 // execution is one Exec in the making.
 type execution struct {
-	c     *Container
-	o     ExecOptions
-	sets  child.Sets
-	filt  *seccomp.Program
-	pair  *pty.Pair
-	proc  mount.Tree
-	home  string
-	files *placed
-	label []lsm.Label
-	root  int // of a container without a mount namespace of its own, or -1
+	c       *Container
+	o       ExecOptions
+	sets    child.Sets
+	filt    *seccomp.Program
+	pair    *pty.Pair
+	proc    mount.Tree
+	home    string
+	files   *placed
+	label   []lsm.Label
+	root    int // of a container without a mount namespace of its own, or -1
+	policy  *landlock.Policy
+	ruleset int // of policy, or -1
 }
 
 // Exec starts one more process in the container; when it returns, the program runs. Errors: FailedPrecondition when
@@ -92,8 +95,11 @@ func (c *Container) exec(ctx context.Context, o ExecOptions) (*Process, error) {
 	if st == StatusPaused && !o.IgnorePaused {
 		return nil, errdefs.FailedPrecondition("cannot exec in a paused container (use --ignore-paused to override)")
 	}
-	e := &execution{c: c, o: o, proc: -1, root: -1, sets: sets(ctx, o.Process.Capabilities, c.rec.Namespaces&unix.CLONE_NEWUSER != 0)}
+	e := &execution{c: c, o: o, proc: -1, root: -1, ruleset: -1, sets: sets(ctx, o.Process.Capabilities, c.rec.Namespaces&unix.CLONE_NEWUSER != 0)}
 	if e.filt, err = c.loadedFilter(); err != nil {
+		return nil, err
+	}
+	if e.policy, err = c.loadedLandlock(); err != nil {
 		return nil, err
 	}
 	return e.run(ctx)
@@ -118,7 +124,7 @@ func (c *Container) loadedFilter() (*seccomp.Program, error) {
 
 func (e *execution) run(ctx context.Context) (_ *Process, err error) {
 	defer e.close()
-	if err := e.look(); err != nil {
+	if err := e.look(ctx); err != nil {
 		return nil, err
 	}
 	host, inside, err := handshake.Pair()
@@ -162,6 +168,7 @@ func (e *execution) close() {
 		_ = e.pair.Slave.Close()
 	}
 	e.proc.Close()
+	mount.Tree(e.ruleset).Close()
 	if e.root >= 0 {
 		_ = unix.Close(e.root)
 	}
@@ -169,7 +176,7 @@ func (e *execution) close() {
 
 // look finds out what the container's root says: the program, $HOME, a terminal. The root is that of the first
 // process, reached once, by a descriptor.
-func (e *execution) look() (err error) {
+func (e *execution) look(ctx context.Context) (err error) {
 	fd, err := unix.Open(fmt.Sprintf("/proc/%d/root", e.c.rec.Pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open the container's root: %w", err)
@@ -194,6 +201,11 @@ func (e *execution) look() (err error) {
 	}
 	if len(e.label) > 0 {
 		if e.proc, err = mount.PrivateProc(); err != nil {
+			return err
+		}
+	}
+	if e.policy != nil {
+		if e.ruleset, err = restriction(ctx, e.policy, root); err != nil {
 			return err
 		}
 	}
@@ -251,7 +263,7 @@ func (e *execution) spawn(ctx context.Context, inside int) (*child.Program, *Pro
 	prog, err := child.Build(&child.Config{
 		Sync: inside, Tasks: tasks, StateDir: -1, TTY: tty, Back: -1, Root: e.root, Stdio: e.files.stdio, Extra: e.files.extra,
 		Joins:  []child.Join{{FD: target, Flags: all &^ unix.CLONE_NEWPID, Name: "of the container"}},
-		Labels: e.label, Process: p, Limits: lim, Sets: e.sets, Seccomp: e.filt,
+		Labels: e.label, Process: p, Limits: lim, Sets: e.sets, Seccomp: e.filt, Landlock: e.policy != nil,
 	})
 	if err != nil {
 		return nil, nil, err
@@ -277,6 +289,9 @@ func (e *execution) handshake(host int, prog *child.Program, p *Process) error {
 	var rights []int
 	if e.proc >= 0 {
 		rights = append(rights, int(e.proc))
+	}
+	if e.policy != nil {
+		rights = append(rights, e.ruleset)
 	}
 	if err := e.c.joinResctrl(p.pid); err != nil {
 		return err

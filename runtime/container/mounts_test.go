@@ -1,6 +1,7 @@
 package container
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -178,4 +179,12 @@ func hostLinks(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return string(rune('0' + len(e)))
+}
+
+// encode writes the configuration as JSON.
+func (f *fixture) encode() []byte {
+	f.t.Helper()
+	b, err := json.Marshal(f.spec)
+	f.must(err)
+	return b
 }

@@ -54,6 +54,7 @@ type record struct {
 	Hooks       *specs.Hooks      `json:"-"`
 	Filter      bool              `json:"filter,omitempty"` // seccomp.bpf is there
 	FilterFlags uint              `json:"filterFlags,omitempty"`
+	Landlock    json.RawMessage   `json:"landlock,omitempty"` // the policy
 
 	ListenerPath     string `json:"listenerPath,omitempty"`
 	ListenerMetadata string `json:"listenerMetadata,omitempty"`

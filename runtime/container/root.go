@@ -21,10 +21,11 @@ import (
 
 // built is what the making of the root leaves for the process.
 type built struct {
-	home string
-	pair *pty.Pair
-	proc mount.Tree // for labels; 0 is none
-	root mount.Tree // a detached copy of the root, for a process without a mount namespace of its own; 0 is none
+	home    string
+	pair    *pty.Pair
+	proc    mount.Tree // for labels; 0 is none
+	root    mount.Tree // a detached copy of the root, for a process without a mount namespace of its own; 0 is none
+	ruleset int        // for Landlock; 0 is none
 }
 
 func (b *built) rights() (fds []int) {
@@ -33,6 +34,9 @@ func (b *built) rights() (fds []int) {
 	}
 	if b.proc > 0 {
 		fds = append(fds, int(b.proc))
+	}
+	if b.ruleset > 0 {
+		fds = append(fds, b.ruleset)
 	}
 	if b.root > 0 {
 		fds = append(fds, int(b.root))
@@ -52,6 +56,9 @@ func (b *built) close() {
 	}
 	if b.root > 0 {
 		b.root.Close()
+	}
+	if b.ruleset > 0 {
+		_ = unix.Close(b.ruleset)
 	}
 }
 
@@ -163,15 +170,16 @@ func (b *builder) newRoot() []func() error {
 		b.hide,          //  9 masked and read-only paths
 		b.program,       // 10 is the program there? $HOME
 		b.finishMounts,  // 11 what had to stay writable until now
-		b.pivot,         // 12 the old root goes
-		b.takeOut,       // 13 a copy for who has no mount namespace
-		b.setOwnStreams, // 14 streams belong to the process's user
+		b.restrict,      // 12 a Landlock ruleset over all of that
+		b.pivot,         // 13 the old root goes
+		b.takeOut,       // 14 a copy for who has no mount namespace
+		b.setOwnStreams, // 15 streams belong to the process's user
 	}
 }
 
 // joinedRoot are the steps in a mount namespace that somebody else has made, whose root and mounts are his.
 func (b *builder) joinedRoot() []func() error {
-	return []func() error{b.enter, b.findRoot, b.terminal, b.runHooks, b.settings, b.workDir, b.findHome, b.setOwnStreams}
+	return []func() error{b.enter, b.findRoot, b.terminal, b.runHooks, b.settings, b.workDir, b.findHome, b.restrict, b.setOwnStreams}
 }
 
 // findRoot takes the joined namespace's root as it is.

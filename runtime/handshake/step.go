@@ -35,6 +35,7 @@ const (
 	StepLabel
 	StepNoNewPrivs
 	StepFifo
+	StepLandlock
 	StepSeccomp
 	StepAmbient
 	StepExec
@@ -69,6 +70,7 @@ var steps = [...]string{
 	StepLabel:        "set security label",
 	StepNoNewPrivs:   "set no_new_privs",
 	StepFifo:         "open exec.fifo",
+	StepLandlock:     "restrict by landlock",
 	StepSeccomp:      "load seccomp filter",
 	StepAmbient:      "set ambient capabilities",
 	StepExec:         "exec",

@@ -17,7 +17,10 @@ func Decode(b []byte) (*specs.Spec, error) {
 		return s, nil
 	}
 	s = &specs.Spec{}
-	return s, json.Unmarshal(b, s)
+	if err := json.Unmarshal(b, s); err != nil {
+		return s, err
+	}
+	return s, keepLandlock(b, s)
 }
 
 // DecodeProcess reads the process object of a configuration, as Decode does.

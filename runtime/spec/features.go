@@ -2,11 +2,14 @@ package spec
 
 import (
 	"runtime"
+	"strconv"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 
 	"github.com/conex-containers/conex/linux/capability"
+	"github.com/conex-containers/conex/linux/landlock"
 	"github.com/conex-containers/conex/linux/mount"
 	"github.com/conex-containers/conex/linux/seccomp"
 )
@@ -15,6 +18,7 @@ import (
 // not this machine's kernel has it. Of seccomp's flags alone it also says which ones the kernel takes.
 func Features() *features.Features {
 	yes, no := true, false
+	fs, net, scoped := landlock.Names()
 	return &features.Features{
 		OCIVersionMin: "1.0.0",
 		OCIVersionMax: specs.Version,
@@ -46,6 +50,11 @@ func Features() *features.Features {
 		// What the configuration's annotations may change: crun's names, and our own.
 		PotentiallyUnsafeConfigAnnotations: []string{"org.conex.", "run.oci."},
 
-		Annotations: map[string]string{"org.conex.runtime.arch": runtime.GOARCH},
+		// The specification has no place for Landlock: its interface here (0 is none), and what a ruleset may name.
+		Annotations: map[string]string{"org.conex.runtime.arch": runtime.GOARCH,
+			LandlockAnnotation + ".abi":              strconv.Itoa(landlock.ABI()),
+			LandlockAnnotation + ".handledAccessFS":  strings.Join(fs, ","),
+			LandlockAnnotation + ".handledAccessNet": strings.Join(net, ","),
+			LandlockAnnotation + ".scoped":           strings.Join(scoped, ",")},
 	}
 }
