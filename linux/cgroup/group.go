@@ -37,6 +37,8 @@ type Config struct {
 	Holder    int    // pid of a process that is in systemd's scope until the container's is
 	Resources *specs.LinuxResources
 	Rootless  bool // missing permissions are no error as long as no limit was asked for
+	// Owner, unless 0, is the user that is to own the group and may make groups in it (v2).
+	Owner uint32
 	// Annotations "org.systemd.property.NAME" are properties of the unit (the systemd driver).
 	Annotations map[string]string
 }
@@ -104,6 +106,11 @@ func New(c Config) (g *Group, err error) {
 	}
 	if err := g.set(c.Resources, rules); err != nil {
 		return nil, err
+	}
+	if c.Owner != 0 {
+		if err := g.giveAway(int(c.Owner)); err != nil {
+			return nil, err
+		}
 	}
 	return g, nil
 }

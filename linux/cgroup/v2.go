@@ -145,6 +145,26 @@ func swapText(swap, limit int64) (string, error) {
 	return strconv.FormatInt(swap-limit, 10), nil
 }
 
+// sameTotal is the limit of swap that leaves memory+swap as it is when memory gets a new limit, as v1 and the
+// specification count it; "" when there is none.
+func sameTotal(dir string, limit int64) (string, error) {
+	memory, err := readUint(dir, "memory.max")
+	if err != nil || memory == math.MaxUint64 {
+		return "", err
+	}
+	swap, err := readUint(dir, "memory.swap.max")
+	if missing(err) || swap == math.MaxUint64 {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if memory+swap < uint64(limit) {
+		return "", errdefs.InvalidArgument("memory+swap limit should be >= memory limit")
+	}
+	return strconv.FormatUint(memory+swap-uint64(limit), 10), nil
+}
+
 func memoryV2(dir string, m *specs.LinuxMemory) error {
 	limit := value(m.Limit)
 	if m.CheckBeforeUpdate != nil && *m.CheckBeforeUpdate {
@@ -154,6 +174,16 @@ func memoryV2(dir string, m *specs.LinuxMemory) error {
 		}
 	}
 	swap, err := swapText(value(m.Swap), limit)
+	if err == nil && swap == "" && limit > 0 {
+		swap, err = sameTotal(dir, limit)
+	}
+	if errdefs.Is(err, errdefs.ErrInvalidArgument) && limit == 0 {
+		// The flag alone: the limit of memory is the one that is there.
+		var now uint64
+		if now, err = readUint(dir, "memory.max"); err == nil {
+			swap, err = swapText(value(m.Swap), int64(min(now, math.MaxInt64)))
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -210,15 +240,11 @@ func cpuV2(dir string, c *specs.LinuxCPU) error {
 		}
 	}
 	if quota != 0 || c.Period != nil && *c.Period != 0 {
-		text := "max"
-		if quota > 0 {
-			text = strconv.FormatInt(quota, 10)
+		text, err := quotaText(dir, quota, c.Period)
+		if err != nil {
+			return err
 		}
-		period := uint64(defaultPeriod)
-		if c.Period != nil && *c.Period != 0 {
-			period = *c.Period
-		}
-		if err := write(dir, "cpu.max", text+" "+strconv.FormatUint(period, 10)); err != nil {
+		if err := write(dir, "cpu.max", text); err != nil {
 			return err
 		}
 	}
@@ -226,6 +252,28 @@ func cpuV2(dir string, c *specs.LinuxCPU) error {
 		return writeInt(dir, "cpu.max.burst", *c.Burst)
 	}
 	return nil
+}
+
+// quotaText is the value of cpu.max: quota and period in one, of which the one that is not given stays as it is.
+func quotaText(dir string, quota int64, period *uint64) (string, error) {
+	now, err := read(dir, "cpu.max")
+	if err != nil {
+		return "", err
+	}
+	f := strings.Fields(now)
+	if len(f) != 2 {
+		f = []string{"max", strconv.Itoa(defaultPeriod)}
+	}
+	switch {
+	case quota > 0:
+		f[0] = strconv.FormatInt(quota, 10)
+	case quota < 0:
+		f[0] = "max"
+	}
+	if period != nil && *period != 0 {
+		f[1] = strconv.FormatUint(*period, 10)
+	}
+	return f[0] + " " + f[1], nil
 }
 
 func ioV2(dir string, b *specs.LinuxBlockIO) error {

@@ -3,12 +3,14 @@ package cgroup
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -193,5 +195,151 @@ func TestPlaces(t *testing.T) {
 	}
 	if got := findMount(table, "memory"); got != "" {
 		t.Errorf("memory, whose root is elsewhere, is at %q", got)
+	}
+}
+
+// v2 has quota and period in one file, and swap alone: what an update does not name stays.
+func TestUpdatesOfV2(t *testing.T) {
+	dir := directory(t)
+	put := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("cpu.max", "5000 50000\n")
+	period := uint64(20000)
+	for _, c := range []struct {
+		quota  int64
+		period *uint64
+		want   string
+	}{{7000, nil, "7000 50000"}, {0, &period, "5000 20000"}, {-1, nil, "max 50000"}, {9, &period, "9 20000"}} {
+		if got, err := quotaText(dir, c.quota, c.period); err != nil || got != c.want {
+			t.Errorf("%+v: %q, %v", c, got, err)
+		}
+	}
+	put("memory.max", "100\n")
+	put("memory.swap.max", "50\n")
+	if got, err := sameTotal(dir, 120); err != nil || got != "30" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := sameTotal(dir, 151); !errdefs.Is(err, errdefs.ErrInvalidArgument) {
+		t.Errorf("%v", err)
+	}
+	put("memory.swap.max", "max\n")
+	if got, err := sameTotal(dir, 120); err != nil || got != "" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+func TestDelegated(t *testing.T) {
+	if got := delegated("cgroup.procs\nmemory.reclaim\n../x\ncgroup.threads\n"); !reflect.DeepEqual(got, []string{"cgroup.procs", "memory.reclaim", "cgroup.threads"}) {
+		t.Errorf("%q", got)
+	}
+	if got := delegated(""); len(got) != 3 {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestPressure(t *testing.T) {
+	p, err := parsePressure("some avg10=1.50 avg60=0.02 avg300=0.00 total=77\nfull avg10=0.10 avg60=0.00 avg300=0.00 total=5\n")
+	if err != nil || p.Some.Avg10 != 1.5 || p.Some.Total != 77 || p.Full.Avg10 != 0.1 || p.Full.Total != 5 {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if _, err := parsePressure("some avg10=x"); err == nil {
+		t.Error("took no number")
+	}
+}
+
+// Parents that were made for a group go with the last of them, others stay.
+func TestParents(t *testing.T) {
+	top := fmt.Sprintf("/conextest-parent%d", os.Getpid())
+	if err := Prepare(top); err != nil {
+		t.Fatal(err)
+	}
+	list, err := places(top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		for _, p := range list {
+			if err := removeTree(p.dir); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	var groups []*Group
+	for _, name := range []string{"/a/b/one", "/a/b/two"} {
+		g, err := New(Config{Path: top + name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		groups = append(groups, g)
+	}
+	for i, want := range []bool{true, false} {
+		if err := groups[i].Destroy(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range list {
+			if exists(p.dir+"/a/b") != want || exists(p.dir+"/a") != want {
+				t.Errorf("after delete %d: %s/a/b is there: %v", i+1, p.dir, !want)
+			}
+			if !exists(p.dir) {
+				t.Errorf("%s is gone, and was not made for a group", p.dir)
+			}
+		}
+	}
+	if _, err := New(Config{Path: top + "/c/d", Resources: &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Type: "x"}}}}); err == nil {
+		t.Error("made a group of a bad configuration")
+	}
+	frozen, err := New(Config{Path: top + "/f"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := frozen.Freeze(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(Config{Path: top + "/f"}); err == nil || !strings.Contains(err.Error(), "container's cgroup unexpectedly frozen") {
+		t.Errorf("used a frozen group: %v", err)
+	}
+	if err := frozen.Destroy(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
+// The kernel tells of want of memory at once.
+func TestWatchOOM(t *testing.T) {
+	limit := int64(8 << 20)
+	g, err := New(Config{Path: fmt.Sprintf("/conextest-oom%d", os.Getpid()), Resources: &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	oom, err := g.WatchOOM(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	join := ""
+	for _, dir := range g.Paths() {
+		join += "echo 0 > " + dir + "/cgroup.procs; "
+	}
+	hog := exec.Command("sh", "-c", join+"x=$(head -c 64m /dev/zero | tr '\\0' x)")
+	_ = hog.Run()
+	select {
+	case _, ok := <-oom:
+		if !ok {
+			t.Error("the channel ended instead")
+		}
+	case <-ctx.Done():
+		t.Error("no event")
+	}
+	if err := g.Destroy(context.Background()); err != nil {
+		t.Error(err)
+	}
+	for range oom { // ends with the group
+		continue
+	}
+	if ctx.Err() != nil {
+		t.Error("the channel did not end with the group")
 	}
 }

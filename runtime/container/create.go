@@ -204,7 +204,7 @@ func (k *creation) makeCgroup(_ context.Context, undo *cleanup.Stack) error {
 		}
 	}
 	g, err := cgroup.New(cgroup.Config{Path: path, ID: k.o.ID, Systemd: k.o.SystemdCgroup, Holder: holder, Resources: k.spec.Linux.Resources,
-		Rootless: lenient, Annotations: k.spec.Annotations})
+		Rootless: lenient, Owner: k.groupOwner(), Annotations: k.spec.Annotations})
 	if err != nil {
 		return err
 	}
