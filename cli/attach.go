@@ -31,15 +31,7 @@ func attachCommand(s *Session) *cobra.Command {
 }
 
 func (s *Session) attach(ctx context.Context, o *attachOptions, name string) error {
-	cl, err := s.Client()
-	if err != nil {
-		return err
-	}
-	keys, err := s.detachKeys(o.detachKeys)
-	if err != nil {
-		return err
-	}
-	doc, err := cl.ContainerInspect(ctx, name)
+	cl, doc, a, err := s.openAttachment(ctx, name, o.detachKeys)
 	if err != nil {
 		return err
 	}
@@ -51,13 +43,9 @@ func (s *Session) attach(ctx context.Context, o *attachOptions, name string) err
 	case doc.State.Restarting:
 		return errors.New("cannot attach to a restarting container, wait until it is running")
 	}
-	stdin := !o.noStdin && doc.Config.OpenStdin
-	if err := s.needTerminal(stdin && doc.Config.Tty); err != nil {
+	a.stdin = !o.noStdin && doc.Config.OpenStdin
+	if err := s.needTerminal(a.stdin && a.tty); err != nil {
 		return err
-	}
-	a := attachment{
-		id: doc.ID, tty: doc.Config.Tty, stdin: stdin, stdout: true, stderr: true, keys: keys,
-		resize: func(h, w uint16) error { return cl.ContainerResize(ctx, doc.ID, h, w) },
 	}
 	signals := s.catchSignals(o.sigProxy && !a.tty)
 	defer signals.stop()

@@ -16,6 +16,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/conex-containers/conex/base/suggest"
 )
 
 // Exit codes of their own, as Docker's: the engine or conex failed, the command cannot be invoked, is not found.
@@ -150,7 +152,7 @@ func (s *Session) flagError(path string, flags *pflag.FlagSet, err error, use st
 	text := err.Error()
 	var unknown *pflag.NotExistError
 	if errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "" {
-		if near := nearest(unknown.GetSpecifiedName(), flagNames(flags)); near != "" {
+		if near := suggest.Nearest(unknown.GetSpecifiedName(), flagNames(flags)); near != "" {
 			text += ": did you mean --" + near + "?"
 		}
 	}
@@ -173,43 +175,8 @@ func unknownCommand(path, name string, among []entry) error {
 	for _, e := range among {
 		names = append(append(names, e.name), e.aliases...)
 	}
-	if near := nearest(name, names); near != "" {
+	if near := suggest.Nearest(name, names); near != "" {
 		text += fmt.Sprintf("\nDid you mean '%s %s'?\n", path, near)
 	}
 	return &exitError{1, fmt.Errorf("%s\nSee '%s --help'.", text, path)}
-}
-
-// nearest returns the candidate that a typing error is most likely to have been meant as, "" when none is near: at
-// most a third of its letters differ.
-func nearest(word string, candidates []string) string {
-	best, bestDistance := "", len(word)/3+2
-	for _, c := range candidates {
-		if d := distance(word, c); d < bestDistance {
-			best, bestDistance = c, d
-		}
-	}
-	return best
-}
-
-// distance counts the letters to insert, delete, replace or swap with their neighbour (Damerau-Levenshtein).
-func distance(a, b string) int {
-	prev2, prev, cur := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range prev {
-		prev[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		cur[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				cur[j] = min(cur[j], prev2[j-2]+1)
-			}
-		}
-		prev2, prev, cur = prev, cur, prev2
-	}
-	return prev[len(b)]
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -13,6 +14,7 @@ import (
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/cli/format"
 	"github.com/conex-containers/conex/cli/spec"
+	"github.com/conex-containers/conex/client"
 )
 
 type networkOptions struct {
@@ -148,52 +150,28 @@ func (o *networkOptions) ipam() (*network.IPAM, error) {
 }
 
 func networkListCommand(s *Session) *cobra.Command {
-	var layout string
-	var quiet, noTrunc bool
-	var filter filters
-	c := &cobra.Command{
-		Use: "ls [OPTIONS]", Args: noArgs, ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(c *cobra.Command, _ []string) error {
-			cl, err := s.Client()
-			if err != nil {
-				return err
-			}
-			list, err := cl.NetworkList(c.Context(), filter.values)
-			if err != nil {
-				return err
-			}
-			slices.SortFunc(list, func(a, b network.Summary) int { return strings.Compare(a.Name, b.Name) })
-			return format.List(s.Out, format.Networks(), layout, quiet, format.NetworkRows(list, noTrunc))
-		},
-	}
-	f := c.Flags()
-	f.VarP(&filter, "filter", "f", "Provide filter values (e.g. \"driver=bridge\")")
-	f.StringVar(&layout, "format", "", formatUsage)
-	f.BoolVar(&noTrunc, "no-trunc", false, "Do not truncate the output")
-	f.BoolVarP(&quiet, "quiet", "q", false, "Only display network IDs")
+	var noTrunc bool
+	c := s.listCommand("Provide filter values (e.g. \"driver=bridge\")", "Only display network IDs", func(ctx context.Context, cl *client.Client, o *listOptions) error {
+		list, err := cl.NetworkList(ctx, o.filter.values)
+		if err != nil {
+			return err
+		}
+		slices.SortFunc(list, func(a, b network.Summary) int { return strings.Compare(a.Name, b.Name) })
+		return format.List(s.Out, format.Networks(), o.layout, o.quiet, format.NetworkRows(list, noTrunc))
+	})
+	c.Flags().BoolVar(&noTrunc, "no-trunc", false, "Do not truncate the output")
 	return c
 }
 
 func networkRemoveCommand(s *Session) *cobra.Command {
-	var force bool
-	c := &cobra.Command{
-		Use: "rm NETWORK [NETWORK...]", Args: minArgs(1), ValidArgsFunction: s.completeKind("network"),
-		RunE: func(c *cobra.Command, args []string) error {
-			cl, err := s.Client()
-			if err != nil {
-				return err
+	return s.removeCommand("rm NETWORK [NETWORK...]", "network", "Do not error if the network does not exist",
+		func(ctx context.Context, cl *client.Client, name string, force bool) (string, error) {
+			err := cl.NetworkRemove(ctx, name)
+			if force && errdefs.IsNotFound(err) {
+				return "", nil
 			}
-			return s.each(args, func(name string) (string, error) {
-				err := cl.NetworkRemove(c.Context(), name)
-				if force && errdefs.IsNotFound(err) {
-					return "", nil
-				}
-				return name, err
-			})
-		},
-	}
-	c.Flags().BoolVarP(&force, "force", "f", false, "Do not error if the network does not exist")
-	return c
+			return name, err
+		})
 }
 
 type connectOptions struct {

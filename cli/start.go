@@ -49,25 +49,14 @@ func startCommand(s *Session) *cobra.Command {
 
 // startForeground is `start -a` and `start -i`.
 func (s *Session) startForeground(ctx context.Context, o *startOptions, name string) error {
-	cl, err := s.Client()
+	cl, doc, a, err := s.openAttachment(ctx, name, o.detachKeys)
 	if err != nil {
 		return err
 	}
-	keys, err := s.detachKeys(o.detachKeys)
-	if err != nil {
-		return err
-	}
-	doc, err := cl.ContainerInspect(ctx, name)
-	if err != nil {
-		return err
-	}
+	a.stdin = o.interactive && doc.Config.OpenStdin
 	cond := container.WaitConditionNextExit
 	if doc.HostConfig != nil && doc.HostConfig.AutoRemove {
 		cond = container.WaitConditionRemoved
-	}
-	a := attachment{
-		id: doc.ID, tty: doc.Config.Tty, stdin: o.interactive && doc.Config.OpenStdin, stdout: true, stderr: true, keys: keys,
-		resize: func(h, w uint16) error { return cl.ContainerResize(ctx, doc.ID, h, w) },
 	}
 	signals := s.catchSignals(!a.tty)
 	defer signals.stop()

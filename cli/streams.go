@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"io"
 	"os"
 	"os/signal"
 
 	"github.com/moby/moby/api/pkg/stdcopy"
+	"github.com/moby/moby/api/types/container"
 	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/cli/terminal"
@@ -24,6 +26,28 @@ type attachment struct {
 	keys                  []byte
 	stream                *client.Stream // nil: nothing is attached
 	resize                func(height, width uint16) error
+}
+
+// openAttachment looks a container up and makes ready to be attached to it; the caller chooses stdin.
+func (s *Session) openAttachment(ctx context.Context, name, detachKeys string) (*client.Client, container.InspectResponse, attachment, error) {
+	var none attachment
+	cl, err := s.Client()
+	if err != nil {
+		return nil, container.InspectResponse{}, none, err
+	}
+	keys, err := s.detachKeys(detachKeys)
+	if err != nil {
+		return nil, container.InspectResponse{}, none, err
+	}
+	doc, err := cl.ContainerInspect(ctx, name)
+	if err != nil {
+		return nil, doc, none, err
+	}
+	a := attachment{
+		id: doc.ID, tty: doc.Config.Tty, stdout: true, stderr: true, keys: keys,
+		resize: func(h, w uint16) error { return cl.ContainerResize(ctx, doc.ID, h, w) },
+	}
+	return cl, doc, a, nil
 }
 
 // pump moves bytes until the output ends or the user detaches; the channel tells which. With a terminal on both ends

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/conex-containers/conex/cli/format"
 	"github.com/conex-containers/conex/cli/spec"
+	"github.com/conex-containers/conex/client"
 )
 
 func volumeCreateCommand(s *Session) *cobra.Command {
@@ -48,43 +50,19 @@ func volumeCreateCommand(s *Session) *cobra.Command {
 }
 
 func volumeListCommand(s *Session) *cobra.Command {
-	var layout string
-	var quiet bool
-	var filter filters
-	c := &cobra.Command{
-		Use: "ls [OPTIONS]", Args: noArgs, ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(c *cobra.Command, _ []string) error {
-			cl, err := s.Client()
-			if err != nil {
-				return err
-			}
-			r, err := cl.VolumeList(c.Context(), filter.values)
-			if err != nil {
-				return err
-			}
-			slices.SortFunc(r.Volumes, func(a, b volume.Volume) int { return strings.Compare(a.Name, b.Name) })
-			return format.List(s.Out, format.Volumes(), layout, quiet, format.VolumeRows(r.Volumes))
-		},
-	}
-	f := c.Flags()
-	f.VarP(&filter, "filter", "f", "Provide filter values (e.g. \"dangling=true\")")
-	f.StringVar(&layout, "format", "", formatUsage)
-	f.BoolVarP(&quiet, "quiet", "q", false, "Only display volume names")
-	return c
+	return s.listCommand("Provide filter values (e.g. \"dangling=true\")", "Only display volume names", func(ctx context.Context, cl *client.Client, o *listOptions) error {
+		r, err := cl.VolumeList(ctx, o.filter.values)
+		if err != nil {
+			return err
+		}
+		slices.SortFunc(r.Volumes, func(a, b volume.Volume) int { return strings.Compare(a.Name, b.Name) })
+		return format.List(s.Out, format.Volumes(), o.layout, o.quiet, format.VolumeRows(r.Volumes))
+	})
 }
 
 func volumeRemoveCommand(s *Session) *cobra.Command {
-	var force bool
-	c := &cobra.Command{
-		Use: "rm [OPTIONS] VOLUME [VOLUME...]", Args: minArgs(1), ValidArgsFunction: s.completeKind("volume"),
-		RunE: func(c *cobra.Command, args []string) error {
-			cl, err := s.Client()
-			if err != nil {
-				return err
-			}
-			return s.each(args, func(name string) (string, error) { return name, cl.VolumeRemove(c.Context(), name, force) })
-		},
-	}
-	c.Flags().BoolVarP(&force, "force", "f", false, "Force the removal of one or more volumes")
-	return c
+	return s.removeCommand("rm [OPTIONS] VOLUME [VOLUME...]", "volume", "Force the removal of one or more volumes",
+		func(ctx context.Context, cl *client.Client, name string, force bool) (string, error) {
+			return name, cl.VolumeRemove(ctx, name, force)
+		})
 }

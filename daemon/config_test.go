@@ -172,17 +172,6 @@ func TestInstance(t *testing.T) {
 	}
 }
 
-func TestDistance(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"a", "", 1}, {"debug", "debg", 1}, {"abcd", "abdc", 1}, {"kitten", "sitting", 3}} {
-		if got := distance(c.a, c.b); got != c.want {
-			t.Errorf("%s %s: %d, want %d", c.a, c.b, got, c.want)
-		}
-	}
-}
-
 func FuzzParseFile(f *testing.F) {
 	f.Add([]byte(`{"debug":true,"hosts":["unix:///a"],"default-address-pools":[{"base":"10.0.0.0/8","size":24}],"proxies":{},"runtimes":{"a":{}},"mtu":1e3}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {

@@ -28,14 +28,7 @@ func (s *Store) Below(_ context.Context, key, path string) ([]mount.Mount, error
 	if !filepath.IsLocal(path) {
 		return nil, errdefs.InvalidArgument("path %q: must be relative and inside", path)
 	}
-	s.mu.Lock()
-	n, err := s.find(key)
-	if err != nil {
-		s.mu.Unlock()
-		return nil, err
-	}
-	l, err := s.layout(n)
-	s.mu.Unlock()
+	l, err := s.resolve(key)
 	if err != nil {
 		return nil, err
 	}

@@ -101,6 +101,17 @@ func (s *Store) layout(n *node) (Layout, error) {
 	return l, nil
 }
 
+// resolve is layout for a snapshot at rest, by its key.
+func (s *Store) resolve(key string) (Layout, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, err := s.find(key)
+	if err != nil {
+		return Layout{}, err
+	}
+	return s.layout(n)
+}
+
 // Stat describes a snapshot.
 func (s *Store) Stat(_ context.Context, key string) (Info, error) {
 	s.mu.Lock()
@@ -114,14 +125,7 @@ func (s *Store) Stat(_ context.Context, key string) (Info, error) {
 
 // Mounts says how a snapshot is mounted: one mount, "overlay" or "bind". A committed one has none.
 func (s *Store) Mounts(_ context.Context, key string) ([]mount.Mount, error) {
-	s.mu.Lock()
-	n, err := s.find(key)
-	if err != nil {
-		s.mu.Unlock()
-		return nil, err
-	}
-	l, err := s.layout(n)
-	s.mu.Unlock()
+	l, err := s.resolve(key)
 	if err != nil {
 		return nil, err
 	}
@@ -138,14 +142,7 @@ func (s *Store) Mounts(_ context.Context, key string) ([]mount.Mount, error) {
 // Root opens a snapshot, its parents' files included, as a read-only directory that is mounted nowhere: for looks at
 // an image's files from outside of any container. The caller closes it.
 func (s *Store) Root(_ context.Context, key string) (*rootfs.Root, error) {
-	s.mu.Lock()
-	n, err := s.find(key)
-	if err != nil {
-		s.mu.Unlock()
-		return nil, err
-	}
-	l, err := s.layout(n)
-	s.mu.Unlock()
+	l, err := s.resolve(key)
 	if err != nil {
 		return nil, err
 	}
