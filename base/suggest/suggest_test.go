@@ -5,7 +5,7 @@ import "testing"
 func TestNearest(t *testing.T) {
 	words := []string{"start", "stats", "stop", "--data-root", "--exec-root", "dns"}
 	for word, want := range map[string]string{
-		"strat": "start", "stast": "stats", "stp": "stop", "--data-rot": "--data-root", "--dataroot": "--data-root", "dsn": "dns",
+		"strat": "start", "tsats": "stats", "stp": "stop", "--data-rot": "--data-root", "--dataroot": "--data-root", "dsn": "dns",
 		"elephant": "", "x": "", "": "",
 	} {
 		if got := Nearest(word, words); got != want {
