@@ -38,6 +38,8 @@ func (b *builder) user() {
 	gid, uid := uintptr(u.GID), uintptr(u.UID)
 	b.add(handshake.StepUser, "", unix.SYS_SETRESGID, gid, gid, gid)
 	b.add(handshake.StepUser, "", unix.SYS_SETRESUID, uid, uid, uid)
+	// A change of ids sets it to fs.suid_dumpable, which an administrator may have made 1.
+	b.add(handshake.StepUser, "", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0)
 	s := c.Sets
 	if !b.early() {
 		// The filter comes before the last capset, and loading it takes this one. What the user may enter is
@@ -132,7 +134,8 @@ func (b *builder) waitForStart() {
 	if c.Seccomp != nil && c.Seccomp.Listener {
 		b.seccomp()
 		b.send(handshake.Listener, slotA)
-		b.receive()
+		// By read(2), as runc: the filter is at work, and profiles for listeners know what runc needs.
+		b.add(handshake.StepHandshake, "", unix.SYS_READ, uintptr(c.Sync), b.bytes(make([]byte, 8)), 8).with(retry | peer)
 	}
 	if !c.Init {
 		return

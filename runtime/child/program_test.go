@@ -61,6 +61,7 @@ set user                     prctl
 setgroups                    setgroups
 set user                     setresgid
 set user                     setresuid
+set user                     prctl
 set capabilities             capset
 set ambient capabilities     prctl
 chdir to cwd                 chdir ("/") set in config.json

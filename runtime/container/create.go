@@ -18,7 +18,6 @@ import (
 	"github.com/conex-containers/conex/linux/landlock"
 	"github.com/conex-containers/conex/linux/lsm"
 	"github.com/conex-containers/conex/linux/pidfd"
-	"github.com/conex-containers/conex/linux/seccomp"
 	"github.com/conex-containers/conex/runtime/child"
 	"github.com/conex-containers/conex/runtime/spec"
 )
@@ -223,15 +222,8 @@ func (k *creation) prepare(ctx context.Context, _ *cleanup.Stack) (err error) {
 	if k.files, err = placeFiles(k.o.Stdio, k.o.ExtraFiles, p.Terminal); err != nil {
 		return err
 	}
-	if s.Linux.Seccomp != nil && len(s.Linux.Seccomp.DefaultAction) > 0 {
-		if k.c.filter, err = seccomp.Compile(s.Linux.Seccomp); err != nil {
-			return err
-		}
-		k.c.rec.Filter, k.c.rec.FilterFlags = true, k.c.filter.Flags
-		k.c.rec.ListenerPath, k.c.rec.ListenerMetadata = s.Linux.Seccomp.ListenerPath, s.Linux.Seccomp.ListenerMetadata
-		if err := saveFilter(k.c.dir, k.c.filter); err != nil {
-			return err
-		}
+	if err := k.takeFilter(); err != nil {
+		return err
 	}
 	if k.labels, err = lsm.ForExec(p.ApparmorProfile, p.SelinuxLabel); err != nil {
 		return err

@@ -277,6 +277,9 @@ func (e *execution) spawn(ctx context.Context, inside int) (*child.Program, *Pro
 		return prog, out, clone()
 	}
 	return prog, out, namespace.Throwaway(func() error {
+		if err := untraceable(); err != nil {
+			return err
+		}
 		if err := unix.Setns(target, unix.CLONE_NEWPID); err != nil {
 			return fmt.Errorf("enter the container's pid namespace: %w", err)
 		}

@@ -3,10 +3,12 @@ package container
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/linux/mount"
+	"github.com/conex-containers/conex/linux/safepath"
 )
 
 // hide covers the masked paths and makes the read-only ones so. A path that is not there needs neither.
@@ -24,11 +26,24 @@ func (b *builder) hide() error {
 	return nil
 }
 
+// open opens path in the root. What is below a proc or sysfs that was mounted here is looked up from that mount and not
+// from its mount point: that is a directory of the image or of a volume, and whoever shares it can move it away
+// meanwhile, mount and all, and leave an empty one for the masks (the race of CVE-2019-19921).
+func (b *builder) open(path string) (int, error) {
+	path = safepath.Clean(path)
+	for dest, t := range b.bare {
+		if rest, ok := strings.CutPrefix(path, dest); ok && (rest == "" || rest[0] == '/') {
+			return safepath.At(int(t)).Open("/"+rest, unix.O_PATH)
+		}
+	}
+	return b.root.Open(path, unix.O_PATH)
+}
+
 func missing(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) }
 
 // mask covers a file by /dev/null and a directory by an empty read-only one; all directories share one.
 func (b *builder) mask(path string) error {
-	target, err := b.root.Open(path, unix.O_PATH)
+	target, err := b.open(path)
 	if missing(err) {
 		return nil
 	}
@@ -76,7 +91,7 @@ func (b *builder) coverDirectory(target int) error {
 }
 
 func (b *builder) readOnly(path string) error {
-	target, err := b.root.Open(path, unix.O_PATH)
+	target, err := b.open(path)
 	if missing(err) {
 		return nil
 	}

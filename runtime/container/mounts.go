@@ -29,6 +29,7 @@ func (b *builder) mounts() error {
 func (b *builder) mount(i int, m specs.Mount) error {
 	o := mount.Parse(m.Options)
 	dest := safepath.Clean(m.Destination)
+	delete(b.bare, dest) // covered
 	if m.Type == "cgroup" || m.Type == "cgroup2" {
 		return b.cgroup(m, o, dest)
 	}
@@ -71,8 +72,13 @@ func (b *builder) mount(i int, m specs.Mount) error {
 		b.late = append(b.late, lateAttr{tree: t, attr: mount.Attr{Set: unix.MOUNT_ATTR_RDONLY}, dest: dest, recursive: shared})
 	}
 	switch {
-	case m.Type == "proc" && dest == "/proc":
-		b.proc = t
+	case m.Type == "proc" || m.Type == "sysfs":
+		if b.bare == nil {
+			b.bare = make(map[string]mount.Tree)
+		}
+		if b.bare[dest] = t; dest == "/proc" {
+			b.proc = t
+		}
 	case m.Type == "devpts" && dest == "/dev/pts":
 		b.pts = t
 	}

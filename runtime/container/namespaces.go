@@ -172,6 +172,11 @@ func (p *plan) spawn(prog *child.Program, cgroup int) (pid, fd int, err error) {
 	}
 	err = namespace.Throwaway(func() error {
 		for _, j := range p.thread {
+			if j.Flags&unix.CLONE_NEWPID != 0 {
+				if err := untraceable(); err != nil {
+					return err
+				}
+			}
 			if err := unix.Setns(j.FD, j.Flags); err != nil {
 				return fmt.Errorf("join %s namespace: %w", j.Name, err)
 			}
@@ -203,4 +208,18 @@ func (p *plan) enter() int {
 		own |= unix.CLONE_NEWNS
 	}
 	return own & (unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP)
+}
+
+// untraceable makes this process, and so the one that it clones, refuse ptrace(2) and looks at its descriptors. The
+// clone appears in a pid namespace that others are in already, as a copy of this process with all its descriptors,
+// before it has made a single call (CVE-2016-9962). A user namespace protects likewise, and without privileges the
+// owner of /proc/PID/uid_map would be one that cannot be written as.
+func untraceable() error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("become untraceable: %w", err)
+	}
+	return nil
 }

@@ -68,13 +68,14 @@ func (b *built) close() {
 type builder struct {
 	k       *creation
 	ctx     context.Context
-	rootT   mount.Tree    // the root's mount
-	root    safepath.Root // the same, for lookups
-	proc    mount.Tree    // the mount on /proc, kept while it is bare
-	pts     mount.Tree    // the devpts on /dev/pts
-	blank   mount.Tree    // the empty read-only directory that covers masked ones
-	null    int           // the host's /dev/null, checked
-	bound   bool          // /dev is a bind mount: its nodes are its owner's
+	rootT   mount.Tree            // the root's mount
+	root    safepath.Root         // the same, for lookups
+	proc    mount.Tree            // the mount on /proc, kept while it is bare
+	pts     mount.Tree            // the devpts on /dev/pts
+	bare    map[string]mount.Tree // proc and sysfs by where they were mounted
+	blank   mount.Tree            // the empty read-only directory that covers masked ones
+	null    int                   // the host's /dev/null, checked
+	bound   bool                  // /dev is a bind mount: its nodes are its owner's
 	late    []lateAttr
 	covered int          // roots below a mount on "/"
 	trees   []mount.Tree // all of them, to be closed
