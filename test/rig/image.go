@@ -231,8 +231,8 @@ func (tr *tree) etc() {
 	tr.dir("/tmp", 0o1777)
 }
 
-// probe builds the test images' own program.
-func probe(t testing.TB) []byte {
+// Probe builds the test images' own program.
+func Probe(t testing.TB) []byte {
 	t.Helper()
 	path := t.TempDir() + "/probe"
 	Exec(t, []string{"CGO_ENABLED=0"}, nil, "go", "build", "-trimpath", "-o", path, "github.com/conex-containers/conex/test/rig/probe").OK()
@@ -257,7 +257,7 @@ func Busybox(t testing.TB) *Image {
 			tr.link("/bin/"+name, "busybox")
 		}
 	}
-	tr.file("/bin/probe", 0o755, probe(t))
+	tr.file("/bin/probe", 0o755, Probe(t))
 	tr.etc()
 	return tr.image(map[string]any{"Cmd": []string{"sh"}, "Env": []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}})
 }
