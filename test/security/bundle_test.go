@@ -137,7 +137,7 @@ func (b *bundle) start(args ...string) *made {
 	b.t.Helper()
 	b.save()
 	m, problem := b.create(args...)
-	if m == nil {
+	if problem != "" {
 		b.t.Fatal(problem)
 	}
 	b.runtime("start", m.id).OK()

@@ -37,7 +37,7 @@ func joinedBy(t *testing.T, uid uint32) {
 	}
 	victim.save()
 	joined, problem := victim.create()
-	if joined == nil {
+	if problem != "" {
 		t.Fatal(problem)
 	}
 	inner := innerPid(t, joined.pid)
