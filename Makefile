@@ -16,6 +16,7 @@ build: hello
 	@mkdir -p bin
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -ldflags='./cmd/conexd=$(ENTRY)' -ldflags='./cmd/conex-shim=$(ENTRY)' \
 		-ldflags='./cmd/conex-runtime=$(LDFLAGS) -E conex_sealed_entry' -o bin/ $(addprefix ./cmd/,$(BINARIES))
+	ln -sf conex-shim bin/containerd-shim-conex-v2
 
 # The embedded image is built from our own source: one static program in a layer.
 hello:
@@ -51,11 +52,12 @@ bench: build
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -m 0755 $(addprefix bin/,$(BINARIES)) $(DESTDIR)$(PREFIX)/bin/
+	ln -sf conex-shim $(DESTDIR)$(PREFIX)/bin/containerd-shim-conex-v2
 	install -m 0644 packaging/*.service packaging/*.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/
 	sed -i 's|=/usr/bin/conexd|=$(PREFIX)/bin/conexd|' $(DESTDIR)$(PREFIX)/lib/systemd/system/conex.service
 
 uninstall:
-	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(BINARIES)) $(addprefix $(DESTDIR)$(PREFIX)/lib/systemd/system/,conex.service conex.socket)
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(BINARIES) containerd-shim-conex-v2) $(addprefix $(DESTDIR)$(PREFIX)/lib/systemd/system/,conex.service conex.socket)
 
 clean:
 	rm -rf bin manager/image/hello/image/hello.tar

@@ -8,7 +8,6 @@ const (
 	TypeCreateOptions = "conex.shim.v1.CreateOptions"                                      // CreateTaskRequest.Options
 	TypeProcess       = "types.containerd.io/opencontainers/runtime-spec/1/Process"        // ExecProcessRequest.Spec
 	TypeResources     = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources" // UpdateTaskRequest.Resources
-	TypeMetrics       = "conex.shim.v1.Metrics"                                            // StatsResponse.Stats: linux/cgroup's Stats as JSON
 	TypeError         = "conex.shim.v1.Error"                                              // a detail of an error's status
 )
 

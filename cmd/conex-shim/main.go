@@ -1,23 +1,19 @@
-// Command conex-shim is the parent of one container: it makes and reaps its processes, carries and records their
-// output, and keeps the exit status, whatever becomes of the daemon that started it.
+// Command conex-shim is the parent of one container, or of a pod's: it makes and reaps their processes, carries and
+// records their output, and keeps the exit status, whatever becomes of the daemon that started it. By the name
+// containerd-shim-conex-v2 it is containerd's runtime io.containerd.conex.v2.
 package main
 
 import (
-	"flag"
 	"fmt"
 	"os"
 
-	"github.com/conex-containers/conex/shim/task"
+	"github.com/conex-containers/conex/shim/containerd"
 )
 
+var version = "dev"
+
 func main() {
-	var cfg task.Config
-	flag.StringVar(&cfg.Namespace, "namespace", "", "namespace of the container")
-	flag.StringVar(&cfg.ID, "id", "", "id of the container")
-	flag.StringVar(&cfg.Bundle, "bundle", "", "directory of the container's config.json")
-	flag.BoolVar(&cfg.NetNS, "netns", false, "descriptor 5 is the container's network namespace")
-	flag.Parse()
-	if err := task.Serve(cfg); err != nil {
+	if err := containerd.Run(version, os.Args); err != nil {
 		fmt.Fprintf(os.Stderr, "conex-shim: %v\n", err)
 		os.Exit(1)
 	}

@@ -10,11 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/linux/mount"
 )
 
-// sealed is an executable that nobody can write through a process that runs it: a detached, read-only clone of the
-// mount that it is on (open_tree(2), mount_setattr(2)). A container that opens its shim's /proc/<pid>/exe for
-// writing gets EROFS, and cannot undo the read-only flag, because the mount is in no namespace (CVE-2019-5736).
+// sealed is an executable that nobody can write through a process that runs it (mount.Sealed).
 type sealed struct {
 	file *os.File // nil: the kernel refused, path is executed as it is
 	path string
@@ -31,7 +30,7 @@ func seal(path string, log *slog.Logger) (*sealed, error) {
 	} else if !st.Mode().IsRegular() || st.Mode()&0o111 == 0 {
 		return nil, errdefs.InvalidArgument("%s is no executable", path)
 	}
-	fd, err := openSealed(path)
+	fd, err := mount.Sealed(path)
 	if err != nil {
 		log.Warn("shim binary is not sealed against writes from containers", "op", "seal", "path", path, "err", err)
 		return &sealed{path: path}, nil
@@ -51,19 +50,6 @@ func (s *sealed) executable(files []uintptr) (path string, done func(), err erro
 		return "", nil, fmt.Errorf("dup the sealed binary: %w", err)
 	}
 	return "/proc/self/fd/" + strconv.Itoa(fd), func() { _ = unix.Close(fd) }, nil
-}
-
-func openSealed(path string) (int, error) {
-	fd, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
-	if err != nil {
-		return -1, fmt.Errorf("open_tree %s: %w", path, err)
-	}
-	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV}
-	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
-		_ = unix.Close(fd)
-		return -1, fmt.Errorf("mount_setattr %s: %w", path, err)
-	}
-	return fd, nil
 }
 
 // Close lets the mount go; shims that run from it keep it alive.

@@ -23,6 +23,8 @@ type Config struct {
 	NetNS    *os.File // nil: what the spec says
 	Stdio    [3]*os.File
 	Terminal func(master *os.File) error // set when the process has a terminal; called before Create returns
+
+	SystemdCgroup, NoPivot, NoNewKeyring bool // as conex-runtime's flags of these names
 }
 
 // Exec describes one more process.

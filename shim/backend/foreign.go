@@ -71,7 +71,16 @@ func (f Foreign) Create(ctx context.Context, c Config) (_ Container, err error) 
 		return nil
 	})
 	pidPath := filepath.Join(c.Bundle, pidFile)
+	if c.SystemdCgroup {
+		m.runtime.Args = append(slices.Clone(f.Args), "--systemd-cgroup")
+	}
 	args := []string{"create", "--bundle", c.Bundle, "--pid-file", pidPath}
+	if c.NoPivot {
+		args = append(args, "--no-pivot")
+	}
+	if c.NoNewKeyring {
+		args = append(args, "--no-new-keyring")
+	}
 	err = m.withConsole(ctx, c.Terminal, func(console []string) error {
 		return m.run(ctx, call{args: append(append(args, console...), c.ID), stdio: &c.Stdio})
 	})

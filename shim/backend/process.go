@@ -27,6 +27,10 @@ func (InProcess) Create(ctx context.Context, c Config) (Container, error) {
 		NetNS:    c.NetNS,
 		Stdio:    c.Stdio,
 		Terminal: c.Terminal,
+
+		SystemdCgroup: c.SystemdCgroup,
+		NoPivot:       c.NoPivot,
+		NoNewKeyring:  c.NoNewKeyring,
 	})
 	if err != nil {
 		return nil, err

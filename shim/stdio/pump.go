@@ -29,6 +29,7 @@ type pump struct {
 	file   *os.File
 	stream byte // 1 stdout, 2 stderr
 	lines  *splitter
+	sink   *sink // nil: clients
 }
 
 func newPump(s *IO, file *os.File, stream byte, name string) *pump {
@@ -41,7 +42,7 @@ func newPump(s *IO, file *os.File, stream byte, name string) *pump {
 
 // run copies until the stream ends: end of file for a pipe, EIO for a terminal whose last user is gone (tty(4)).
 func (p *pump) run() {
-	defer p.flush()
+	defer p.end()
 	raw, err := p.file.SyscallConn()
 	if err != nil {
 		return
@@ -122,6 +123,10 @@ func (p *pump) forward(buf *buffer, n int) {
 	if p.lines != nil {
 		p.lines.feed(buf[frameHeader:frameHeader+n], time.Now())
 	}
+	if p.sink != nil {
+		p.sink.write(buf[frameHeader : frameHeader+n])
+		return
+	}
 	clients := p.io.audience(p.stream)
 	if len(clients) == 0 {
 		return
@@ -140,9 +145,12 @@ func (p *pump) forward(buf *buffer, n int) {
 	}
 }
 
-// flush records the last line when it has no newline.
-func (p *pump) flush() {
+// end records the last line when it has no newline, and lets a FIFO's reader see the end.
+func (p *pump) end() {
 	if p.lines != nil {
 		p.lines.end()
+	}
+	if p.sink != nil {
+		p.sink.close()
 	}
 }

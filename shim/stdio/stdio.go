@@ -5,11 +5,15 @@
 //	process --pipe--> pump(stderr) --+--> client, client ...   (multiplexed, or raw with a terminal)
 //	process <--pipe-- stdin <-- client (the one or more that were attached with stdin)
 //
+// Under containerd there are Paths instead: pumps write to FIFOs or files (sink), a FIFO feeds stdin (feed), or a
+// program takes the output (logger).
+//
 // A pump writes to each client itself: there is no queue beside the sockets' own buffers. A slow client so holds the
 // process back, as with Docker; one that takes nothing at all for StallLimit is dropped, one that is gone at once.
 package stdio
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -31,6 +35,7 @@ type Config struct {
 	Terminal  bool
 	OpenStdin bool      // without it stdin is /dev/null (a terminal is always open)
 	Recorder  *Recorder // nil: nothing is recorded
+	Paths     *Paths    // set: the streams are these, and there are no clients
 }
 
 // IO is the streams of one process. Its life: New, Files (or SetTerminal) for the process, Start, Drain, Close; of a
@@ -41,26 +46,37 @@ type IO struct {
 	child    [3]*os.File
 	pumps    []*pump
 	running  sync.WaitGroup
+	sinks    [3]*sink // of streams 1 and 2, until their pumps have them
+	logger   *logger
+	source   string // path of the FIFO that stdin comes from
+
+	isStarted bool
 
 	stdinMu sync.Mutex // one writer at a time
 	mu      sync.Mutex
 	stdin   *os.File // pipe to the process, or the terminal; nil: closed or never open
 	master  *os.File
 	clients []*client
+	feed    *feed
+	noInput bool // source is to end
 	ended   bool
 }
 
-// New makes the pipes of a process. With a terminal there are none: SetTerminal brings the master.
-func New(c Config) (_ *IO, err error) {
+// New makes the pipes of a process. With a terminal there are none: SetTerminal brings the master. With Paths it
+// waits for the readers of FIFOs.
+func New(ctx context.Context, c Config) (_ *IO, err error) {
 	s := &IO{terminal: c.Terminal, recorder: c.Recorder}
-	if c.Terminal {
-		return s, nil
-	}
 	defer func() {
 		if err != nil {
 			s.Close()
 		}
 	}()
+	if c.Paths != nil {
+		return s, s.open(ctx, c.Paths)
+	}
+	if c.Terminal {
+		return s, nil
+	}
 	if c.OpenStdin {
 		if s.child[0], s.stdin, err = pipe(true); err != nil {
 			return nil, err
@@ -116,17 +132,49 @@ func (s *IO) SetTerminal(master *os.File) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stdin, s.master = file, file
-	s.pumps = append(s.pumps, newPump(s, file, 1, "stdout"))
+	if s.sinks[1] != nil {
+		s.addPump(file, 1)
+	} else {
+		s.pumps = append(s.pumps, newPump(s, file, 1, "stdout"))
+	}
 	return nil
 }
 
 // Start closes the process's ends on this side, so that the end of the process is the end of its output, and begins
 // to copy.
 func (s *IO) Start() {
+	s.isStarted = true
 	s.closeChild()
 	for _, p := range s.pumps {
 		s.running.Go(p.run)
 	}
+}
+
+// OpenStdin begins to feed the process's stdin from its FIFO, when the process is started and not before: clients hold
+// their input back until somebody reads, and some of them know only then how to end it.
+func (s *IO) OpenStdin() error {
+	s.mu.Lock()
+	path, closed := s.source, s.noInput
+	s.mu.Unlock()
+	switch {
+	case path == "":
+		return nil
+	case closed:
+		s.endStdin()
+		return nil
+	}
+	feed, err := openFeed(path)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.feed = feed
+	if s.noInput {
+		_ = feed.keeper.Close()
+	}
+	go feed.run(s)
+	return nil
 }
 
 func (s *IO) closeChild() {
@@ -180,8 +228,21 @@ func (s *IO) Resize(width, height uint16) error {
 	return nil
 }
 
-// CloseStdin ends the process's stdin. A terminal's stays: its user types Ctrl-D.
+// CloseStdin ends the process's stdin, behind what a FIFO still has of it. A terminal's stays: its user types Ctrl-D.
 func (s *IO) CloseStdin() {
+	if s.source == "" {
+		s.endStdin()
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.noInput = true
+	if s.feed != nil {
+		_ = s.feed.keeper.Close()
+	}
+}
+
+func (s *IO) endStdin() {
 	s.mu.Lock()
 	stdin := s.stdin
 	if s.terminal {
@@ -212,8 +273,9 @@ func (s *IO) writeStdin(p []byte) error {
 
 // Drain is called when the process has ended. It copies what the process has written to the log and the clients, and
 // returns. When something else still holds the streams open, or a client does not take its output, it waits no longer
-// than grace, and loses nothing of what was written by then: the rest goes into the client's socket buffer.
-func (s *IO) Drain(grace time.Duration) {
+// than grace, and loses nothing of what was written by then: the rest goes into the client's socket buffer. Only a
+// FIFO has no room for it: then Drain returns false, and the rest waits for a reader until Close.
+func (s *IO) Drain(grace time.Duration) bool {
 	s.mu.Lock()
 	s.ended = true
 	clients := s.clients
@@ -225,7 +287,18 @@ func (s *IO) Drain(grace time.Duration) {
 	for _, c := range clients {
 		c.endBy(until)
 	}
-	s.running.Wait()
+	if !s.hasSinks() {
+		s.running.Wait()
+		return true
+	}
+	all := make(chan struct{})
+	go func() { s.running.Wait(); close(all) }()
+	select {
+	case <-all:
+		return true
+	case <-time.After(grace + sinkGrace):
+		return false
+	}
 }
 
 // Close closes everything without a look at what is left to copy, and ends the clients' connections.
@@ -246,8 +319,16 @@ func (s *IO) release(end func(*client)) {
 		_ = stdin.Close()
 	}
 	for _, p := range s.pumps {
+		switch {
+		case p.sink == nil:
+		case s.isStarted:
+			p.sink.endNow()
+		default:
+			p.sink.close()
+		}
 		_ = p.file.Close()
 	}
+	s.closePaths()
 	for _, c := range clients {
 		end(c)
 	}

@@ -2,6 +2,7 @@ package stdio
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"io"
 	"os"
@@ -50,7 +51,7 @@ func demux(t *testing.T, data []byte) map[byte][]byte {
 
 func newIO(t *testing.T, c Config) *IO {
 	t.Helper()
-	s, err := New(c)
+	s, err := New(context.Background(), c)
 	if err != nil {
 		t.Fatal(err)
 	}

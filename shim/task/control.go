@@ -78,6 +78,11 @@ func (s *service) freeze(ctx context.Context, id string, frozen bool) (*wire.Emp
 	c.mu.Lock()
 	c.paused = frozen
 	c.mu.Unlock()
+	if frozen {
+		s.events.Publish(&taskapi.TaskPaused{ContainerID: id})
+	} else {
+		s.events.Publish(&taskapi.TaskResumed{ContainerID: id})
+	}
 	return &wire.Empty{}, nil
 }
 
@@ -113,31 +118,32 @@ func (s *service) Pids(_ context.Context, r *taskapi.ContainerRequest) (*taskapi
 	if err != nil {
 		return nil, err
 	}
+	execs := c.execs()
 	for _, pid := range pids {
-		resp.Processes = append(resp.Processes, &taskapi.ProcessInfo{Pid: uint32(pid)})
+		info := &taskapi.ProcessInfo{Pid: uint32(pid)}
+		if id := execs[pid]; id != "" {
+			details := taskapi.ProcessDetails{ExecID: id}
+			info.Info = &wire.Any{TypeURL: taskapi.TypeProcessDetails, Value: wire.Marshal(&details)}
+		}
+		resp.Processes = append(resp.Processes, info)
 	}
 	return resp, nil
 }
 
-// Stats reads the counters of the container's cgroup, as JSON of linux/cgroup's Stats.
-func (s *service) Stats(_ context.Context, r *taskapi.ContainerRequest) (*taskapi.StatsResponse, error) {
-	c, err := s.find(r.ID)
-	if err != nil {
-		return nil, err
+// execs are the ids of the execs that run, by pid.
+func (c *container) execs() map[int]string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := make(map[int]string)
+	for id, p := range c.procs {
+		if p == nil {
+			continue
+		}
+		if pid, started, exit := p.look(); started && exit == nil {
+			m[pid] = id
+		}
 	}
-	group := c.Cgroup()
-	if group == nil {
-		return nil, errdefs.NotFound("container %s has no cgroup", r.ID)
-	}
-	stats, err := group.Stats()
-	if err != nil {
-		return nil, err
-	}
-	data, err := json.Marshal(stats)
-	if err != nil {
-		return nil, err
-	}
-	return &taskapi.StatsResponse{Stats: &wire.Any{TypeURL: shim.TypeMetrics, Value: data}}, nil
+	return m
 }
 
 // Checkpoint needs a CRIU, which the shim does not drive.

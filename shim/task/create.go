@@ -13,6 +13,7 @@ import (
 	"github.com/conex-containers/conex/api/shim/wire"
 	"github.com/conex-containers/conex/base/cleanup"
 	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/base/ids"
 	"github.com/conex-containers/conex/linux/mount"
 	"github.com/conex-containers/conex/runtime/spec"
 	"github.com/conex-containers/conex/shim/backend"
@@ -26,48 +27,50 @@ func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *
 		return nil, err
 	}
 	var c *container
-	defer func() { s.endCreate(c) }()
-	var options shim.CreateOptions
-	if r.Options.Type() != shim.TypeCreateOptions {
-		return nil, errdefs.InvalidArgument("create options of type %q are not known", r.Options.Type())
-	}
-	if err := wire.Unmarshal(r.Options.Content(), &options); err != nil {
-		return nil, errdefs.InvalidArgument("create options: %w", err)
+	defer func() { s.endCreate(r.ID, c) }()
+	options, err := s.options(r)
+	if err != nil {
+		return nil, err
 	}
 	spec, err := s.spec(r.Bundle)
 	if err != nil {
 		return nil, err
 	}
-	made, err := s.make(context.WithoutCancel(ctx), r, options, spec) // a caller that is gone leaves no half of it
+	made, err := s.make(ctx, r, options, spec)
 	if err != nil {
 		return nil, err
 	}
 	c = made
+	s.announceCreate(c, r)
 	return &taskapi.CreateTaskResponse{Pid: uint32(c.Pid()), Extra: &taskapi.Extra{Cgroup: c.cgroupPaths()}}, nil
 }
 
 func (s *service) beginCreate(r *taskapi.CreateTaskRequest) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r.ID != s.cfg.ID {
+	if r.ID != s.cfg.ID && s.cfg.Containerd == nil {
 		return errdefs.InvalidArgument("this is the shim of %s, not of %s", s.cfg.ID, r.ID)
 	}
 	if r.Checkpoint != "" {
 		return errdefs.NotImplemented("container %s: restore from a checkpoint", r.ID)
 	}
-	if s.container != nil || s.making {
+	if _, ok := s.containers[r.ID]; ok {
 		return errdefs.AlreadyExists("container %s exists already", r.ID)
 	}
-	s.making = true
+	if _, err := ids.Parse(r.ID); err != nil {
+		return err
+	}
+	s.containers[r.ID] = nil
 	return nil
 }
 
 // endCreate makes a container known (nil: it failed; clients that wait for it are let go).
-func (s *service) endCreate(c *container) {
+func (s *service) endCreate(id string, c *container) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.making = false
-	s.container = c
+	if s.containers[id] = c; c == nil {
+		delete(s.containers, id)
+	}
 	for _, late := range s.parked {
 		if c == nil {
 			_ = late.conn.Close()
@@ -96,8 +99,11 @@ func (s *service) preload() {
 // spec returns the bundle's spec: what preload has read, unless that went wrong, because a manager may write the
 // file after it has started the shim.
 func (s *service) spec(bundle string) (*specs.Spec, error) {
-	if bundle == s.cfg.Bundle && !s.preloaded {
-		s.preloaded = true // it serves one Create
+	s.mu.Lock()
+	early := bundle == s.cfg.Bundle && !s.preloaded
+	s.preloaded = s.preloaded || early // it serves one Create
+	s.mu.Unlock()
+	if early {
 		if read := <-s.early; read.err == nil {
 			return read.spec, nil
 		}
@@ -121,7 +127,9 @@ func readSpec(bundle string) (*specs.Spec, error) {
 }
 
 // make opens the streams, attaches the clients that wait, and has the backend make the container.
-func (s *service) make(ctx context.Context, r *taskapi.CreateTaskRequest, o shim.CreateOptions, spec *specs.Spec) (_ *container, err error) {
+func (s *service) make(ctx context.Context, r *taskapi.CreateTaskRequest, o *options, spec *specs.Spec) (_ *container, err error) {
+	caller := ctx
+	ctx = context.WithoutCancel(ctx) // a caller that is gone leaves no half of it
 	var undo cleanup.Stack
 	defer undo.Run(ctx, &err)
 	recorder, err := stdio.OpenRecorder(o.Log, func(err error) {
@@ -131,7 +139,8 @@ func (s *service) make(ctx context.Context, r *taskapi.CreateTaskRequest, o shim
 		return nil, err
 	}
 	undo.Add(func(context.Context) error { return recorder.Close() })
-	io, err := stdio.New(stdio.Config{Terminal: r.Terminal, OpenStdin: r.Stdin != "", Recorder: recorder})
+	streams := stdio.Paths{Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr}
+	io, err := s.openStreams(caller, r.ID, r.Terminal, streams, o, recorder)
 	if err != nil {
 		return nil, err
 	}
@@ -142,13 +151,15 @@ func (s *service) make(ctx context.Context, r *taskapi.CreateTaskRequest, o shim
 	made, err := runtimeOf(o).Create(ctx, backend.Config{
 		ID: r.ID, Root: o.Root, Bundle: r.Bundle, Spec: spec, Rootfs: mounts(r), NetNS: s.netns,
 		Stdio: io.Files(), Terminal: terminalOf(io, spec.Process),
+		SystemdCgroup: o.systemdCgroup, NoPivot: o.noPivot, NoNewKeyring: o.noNewKeyring,
 	})
 	if err != nil {
 		return nil, err
 	}
 	p := newProcess("", r.Terminal, io)
-	p.pid = made.Pid()
+	p.pid, p.paths = made.Pid(), streams
 	c := &container{
+		id: r.ID, options: o, unwatch: func() {},
 		Container: made, bundle: r.Bundle, ownPids: hasNamespace(spec, specs.PIDNamespace),
 		recorder: recorder, procs: map[string]*process{"": p},
 	}
@@ -159,7 +170,7 @@ func (s *service) make(ctx context.Context, r *taskapi.CreateTaskRequest, o shim
 	return c, nil
 }
 
-func runtimeOf(o shim.CreateOptions) backend.Runtime {
+func runtimeOf(o *options) backend.Runtime {
 	if o.Runtime == "" {
 		return backend.InProcess{}
 	}
@@ -216,15 +227,21 @@ func (s *service) Start(ctx context.Context, r *taskapi.ProcessRequest) (*taskap
 		return nil, errdefs.FailedPrecondition("the process is started already")
 	}
 	defer s.reaper.Hold()() // also for hooks: os/exec waits for them
+	c.telling.Lock()
+	defer c.telling.Unlock()
 	ctx = context.WithoutCancel(ctx)
 	if r.ExecID != "" {
 		return s.startExec(ctx, c, p)
+	}
+	if err := p.io.OpenStdin(); err != nil {
+		return nil, err
 	}
 	if err := c.Start(ctx); err != nil {
 		return nil, err
 	}
 	p.setStarted()
 	s.settle(settleAfterStart)
+	s.events.Publish(&taskapi.TaskStart{ContainerID: c.id, Pid: uint32(pid)})
 	return &taskapi.StartResponse{Pid: uint32(pid)}, nil
 }
 
@@ -241,15 +258,18 @@ func (s *service) Delete(ctx context.Context, r *taskapi.ProcessRequest) (*taska
 		return nil, errdefs.FailedPrecondition("the process %d is running", pid)
 	}
 	if exit != nil {
-		<-p.ended // its streams are closed
+		<-p.ended
+		p.io.Drain(drainGrace) // what a FIFO's reader has not taken yet
+		p.io.Close()
 	}
 	if r.ExecID == "" {
 		defer s.reaper.Hold()()
 		if err := c.Delete(context.WithoutCancel(ctx)); err != nil {
 			return nil, err
 		}
+		c.unwatch()
 		s.mu.Lock()
-		s.container = nil
+		delete(s.containers, c.id)
 		s.mu.Unlock()
 	} else {
 		if pid == 0 {
@@ -262,6 +282,11 @@ func (s *service) Delete(ctx context.Context, r *taskapi.ProcessRequest) (*taska
 	resp := &taskapi.DeleteResponse{Pid: uint32(pid)}
 	if exit != nil {
 		resp.ExitStatus, resp.ExitedAt = uint32(exit.Code), wire.At(exit.At)
+	}
+	if r.ExecID == "" {
+		s.events.Publish(&taskapi.TaskDelete{
+			ContainerID: c.id, Pid: resp.Pid, ExitStatus: resp.ExitStatus, ExitedAt: resp.ExitedAt,
+		})
 	}
 	return resp, nil
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // Exec prepares one more process; clients can attach to it, Start runs it.
-func (s *service) Exec(_ context.Context, r *taskapi.ExecProcessRequest) (*wire.Empty, error) {
+func (s *service) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*wire.Empty, error) {
 	c, first, err := s.lookup(r.ID, "")
 	if err != nil {
 		return nil, err
@@ -33,19 +33,39 @@ func (s *service) Exec(_ context.Context, r *taskapi.ExecProcessRequest) (*wire.
 		return nil, errdefs.InvalidArgument("exec %s: process: %w", r.ExecID, err)
 	}
 	described.Terminal = r.Terminal
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, ok := c.procs[r.ExecID]; ok {
-		return nil, errdefs.AlreadyExists("exec %s exists already", r.ExecID)
+	if err := c.reserve(r.ExecID); err != nil {
+		return nil, err
 	}
-	io, err := stdio.New(stdio.Config{Terminal: r.Terminal, OpenStdin: r.Stdin != ""})
+	streams := stdio.Paths{Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr}
+	io, err := s.openStreams(ctx, r.ID, r.Terminal, streams, c.options, nil)
 	if err != nil {
+		c.forget(r.ExecID)
 		return nil, err
 	}
 	p := newProcess(r.ExecID, r.Terminal, io)
-	p.spec = described
+	p.spec, p.paths = described, streams
+	c.mu.Lock()
 	c.procs[r.ExecID] = p
+	c.mu.Unlock()
+	s.events.Publish(&taskapi.TaskExecAdded{ContainerID: c.id, ExecID: r.ExecID})
 	return &wire.Empty{}, nil
+}
+
+// reserve claims the id of an exec that is being prepared.
+func (c *container) reserve(execID string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.procs[execID]; ok {
+		return errdefs.AlreadyExists("exec %s exists already", execID)
+	}
+	c.procs[execID] = nil
+	return nil
+}
+
+func (c *container) forget(execID string) {
+	c.mu.Lock()
+	delete(c.procs, execID)
+	c.mu.Unlock()
 }
 
 // startExec runs an exec. The container's state and the reaper are held.
@@ -60,8 +80,12 @@ func (s *service) startExec(ctx context.Context, c *container, p *process) (*tas
 	p.mu.Lock()
 	p.pid, p.pidfd, p.started, p.oomBase = made.Pid, made.Pidfd, true, base
 	p.mu.Unlock()
+	if err := p.io.OpenStdin(); err != nil {
+		s.log.Warn("stdin", "op", "exec", "err", err) // its FIFO is gone; the process runs
+	}
 	p.io.Start() // before anybody can hear of the end, which waits for what Start has begun
 	s.reaper.Watch(made.Pid, func(e reaper.Exit) { s.finish(c, p, e) })
 	s.settle(settleAfterExec)
+	s.events.Publish(&taskapi.TaskExecStarted{ContainerID: c.id, ExecID: p.execID, Pid: uint32(made.Pid)})
 	return &taskapi.StartResponse{Pid: uint32(made.Pid)}, nil
 }

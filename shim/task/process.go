@@ -22,6 +22,7 @@ type process struct {
 	execID   string
 	terminal bool
 	io       *stdio.IO
+	paths    stdio.Paths    // under containerd
 	spec     *specs.Process // of an exec
 	ended    chan struct{}  // closed when exit is set and the streams are closed
 
@@ -81,13 +82,14 @@ func (s *service) finish(c *container, p *process, e reaper.Exit) {
 			}
 		}
 	}
-	p.io.Drain(drainGrace)
+	drained := p.io.Drain(drainGrace)
 	if p.execID == "" {
 		if err := c.recorder.Close(); err != nil {
 			s.log.Error("close the log", "op", "exit", "err", err)
 		}
 	}
 	result := &exit{Exit: e, oomKilled: c.oomKills() > p.oomBase}
+	s.announceExit(c, p, e)
 	p.mu.Lock()
 	p.exit = result
 	if p.pidfd >= 0 {
@@ -95,7 +97,9 @@ func (s *service) finish(c *container, p *process, e reaper.Exit) {
 		p.pidfd = -1
 	}
 	p.mu.Unlock()
-	p.io.Close()
+	if drained {
+		p.io.Close()
+	}
 	close(p.ended)
 }
 

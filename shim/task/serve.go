@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"runtime/debug"
@@ -18,11 +17,12 @@ import (
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/base/ids"
 	"github.com/conex-containers/conex/base/logging"
+	"github.com/conex-containers/conex/shim/event"
 	"github.com/conex-containers/conex/shim/reaper"
 )
 
 // Serve is the shim: it serves the sockets that it inherited until Shutdown ends the process. It returns only with
-// an error. What it logs goes to stderr, which the manager has made the bundle's shim.log.
+// an error. What it logs goes to stderr: the bundle's shim.log, or containerd's FIFO.
 func Serve(cfg Config) error {
 	if _, err := ids.Parse(cfg.ID); err != nil {
 		return err
@@ -31,12 +31,11 @@ func Serve(cfg Config) error {
 	s.preload()
 	// Executed through a descriptor, the process would be called by its number in ps (proc_pid_comm(5)).
 	_ = os.WriteFile("/proc/self/comm", []byte("conex-shim"), 0)
-	s.log = logging.New(os.Stderr, slog.LevelWarn, false).With("container", cfg.ID)
-	tasks, err := inherited[*net.UnixListener](shim.FDTask, "task socket")
-	if err != nil {
-		return err
+	for _, name := range ownEnv {
+		_ = os.Unsetenv(name) // it is for this process, not for hooks, loggers and other runtimes
 	}
-	streams, err := inherited[*net.UnixListener](shim.FDStream, "stream socket")
+	s.log = logging.New(stderr{}, cfg.LogLevel, false).With("container", cfg.ID)
+	tasks, err := inherited[*net.UnixListener](shim.FDTask, "task socket")
 	if err != nil {
 		return err
 	}
@@ -49,11 +48,31 @@ func Serve(cfg Config) error {
 	}
 	go s.reaper.Run()
 	methods := s.methods()
-	server := ttrpc.NewServer(map[string]ttrpc.Methods{taskapi.ServiceV2: methods, taskapi.ServiceV3: methods})
+	services := map[string]ttrpc.Methods{taskapi.ServiceV2: methods, taskapi.ServiceV3: methods}
 	failed := make(chan error, 2)
-	go func() { failed <- s.serveStreams(streams) }()
-	go func() { failed <- server.Serve(logging.Into(context.Background(), s.log), tasks) }()
+	if cfg.Containerd != nil {
+		services[taskapi.ServiceSandbox] = s.sandboxMethods()
+		s.events = event.New(cfg.Containerd.Events, cfg.Namespace, cfg.Bundle, s.log)
+	} else {
+		streams, err := inherited[*net.UnixListener](shim.FDStream, "stream socket")
+		if err != nil {
+			return err
+		}
+		go func() { failed <- s.serveStreams(streams) }()
+	}
+	go func() { failed <- ttrpc.NewServer(services).Serve(logging.Into(context.Background(), s.log), tasks) }()
 	return <-failed
+}
+
+// ownEnv tunes the Go runtime of the shim alone.
+var ownEnv = []string{"GOMAXPROCS", "GOGC", "GOMEMLIMIT"}
+
+// stderr writes without waiting: it may be a FIFO that nobody reads.
+type stderr struct{}
+
+func (stderr) Write(p []byte) (int, error) {
+	_, _ = unix.Write(2, p)
+	return len(p), nil
 }
 
 // inherited turns an inherited descriptor into the listener that it is.

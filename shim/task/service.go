@@ -1,4 +1,5 @@
-// Package task is the shim's task service: containerd.task.v2.Task over ttrpc, for one container and its execs.
+// Package task is the shim's task service: containerd.task.v2.Task over ttrpc, for one container and its execs, or,
+// under containerd, for all containers of a pod.
 //
 //	Create -> created -> Start -> running <-> paused -> (exit) -> stopped -> Delete -> Shutdown
 //
@@ -17,6 +18,7 @@ import (
 	"github.com/conex-containers/conex/api/shim/wire"
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/shim/backend"
+	"github.com/conex-containers/conex/shim/event"
 	"github.com/conex-containers/conex/shim/reaper"
 	"github.com/conex-containers/conex/shim/stdio"
 )
@@ -27,9 +29,19 @@ type Config struct {
 	ID        string
 	Bundle    string
 	NetNS     bool // descriptor api/shim FDNetNS is the container's network namespace
+	LogLevel  slog.Level
+	// Containerd, when set, makes this the shim of a containerd: streams are paths, events are told, and there may be
+	// several containers, of which ID was the first.
+	Containerd *Containerd
 }
 
-// service is the shim's state. One container per shim; a pod's shim has several of them.
+// Containerd is what a shim of containerd knows of it.
+type Containerd struct {
+	Events string // path of its ttrpc socket, which takes events
+	Socket string // path of this shim's socket, removed at the end
+}
+
+// service is the shim's state.
 type service struct {
 	cfg    Config
 	log    *slog.Logger
@@ -39,21 +51,27 @@ type service struct {
 	early     chan specRead // the spec, read ahead
 	preloaded bool          // early has been used; Create calls do not overlap
 
-	mu        sync.Mutex
-	container *container
-	making    bool
-	parked    []parkedStream
-	arrived   *sync.Cond // signalled when parked grows
-	settling  *time.Timer
+	events *event.Publisher // nil: nobody is told
+
+	mu         sync.Mutex
+	containers map[string]*container // by id; nil: it is being made
+	sandbox    *sandbox              // nil: none was made
+	parked     []parkedStream
+	arrived    *sync.Cond // signalled when parked grows
+	settling   *time.Timer
 }
 
 // container is a made container with its processes.
 type container struct {
 	backend.Container
+	id       string
 	bundle   string
 	ownPids  bool // it has a pid namespace: the end of its first process is the end of all
 	recorder *stdio.Recorder
+	options  *options
 	state    sync.Mutex // serialises Start, Exec's start, Freeze and Delete
+	telling  sync.Mutex // held from a start to its event, so that the exit's comes later
+	unwatch  func()     // ends the watch for want of memory
 
 	mu     sync.Mutex
 	paused bool
@@ -73,10 +91,10 @@ func (c *container) process(execID string) (*process, error) {
 func (s *service) find(id string) (*container, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.container == nil || id != s.cfg.ID {
-		return nil, errdefs.NotFound("container %s not found", id)
+	if c := s.containers[id]; c != nil {
+		return c, nil
 	}
-	return s.container, nil
+	return nil, errdefs.NotFound("container %s not found", id)
 }
 
 // lookup returns the process of a request with its container.
@@ -98,6 +116,7 @@ func (s *service) State(_ context.Context, r *taskapi.ProcessRequest) (*taskapi.
 	pid, started, exit := p.look()
 	resp := &taskapi.StateResponse{
 		ID: r.ID, ExecID: r.ExecID, Bundle: c.bundle, Pid: uint32(pid), Terminal: p.terminal,
+		Stdin: p.paths.Stdin, Stdout: p.paths.Stdout, Stderr: p.paths.Stderr,
 		Status: taskapi.StatusCreated,
 	}
 	c.mu.Lock()
@@ -147,8 +166,8 @@ func (s *service) Connect(_ context.Context, r *taskapi.ContainerRequest) (*task
 	resp.TaskPid = uint32(c.Pid())
 	resp.Extra = &taskapi.Extra{HasTask: true, Cgroup: c.cgroupPaths()}
 	c.mu.Lock()
-	for id := range c.procs {
-		if id != "" {
+	for id, p := range c.procs {
+		if id != "" && p != nil {
 			resp.Extra.Execs = append(resp.Extra.Execs, id)
 		}
 	}
@@ -166,17 +185,29 @@ func (c *container) cgroupPaths() map[string]string {
 // exitDelay is how long a shim that shuts down gives its answer to reach the caller.
 const exitDelay = 50 * time.Millisecond
 
+// eventsBound is how long a shim that shuts down goes on trying to deliver its last events.
+const eventsBound = 10 * time.Second
+
 // Shutdown ends the shim when it has no container. With Now it ends at once: the closed connection is the answer.
+// containerd calls it for each container of a pod, and wants no error while there are others.
 func (s *service) Shutdown(_ context.Context, r *taskapi.ShutdownRequest) (*wire.Empty, error) {
 	s.mu.Lock()
-	busy := s.container != nil || s.making
+	busy := len(s.containers) > 0 || s.sandbox.isUp()
 	s.mu.Unlock()
-	if busy {
+	switch {
+	case busy && s.cfg.Containerd != nil:
+		return &wire.Empty{}, nil
+	case busy:
 		return nil, errdefs.FailedPrecondition("the shim of %s has a container", s.cfg.ID)
-	}
-	if r.Now {
+	case r.Now && s.cfg.Containerd == nil:
 		os.Exit(0)
 	}
-	time.AfterFunc(exitDelay, func() { os.Exit(0) })
+	if s.cfg.Containerd != nil {
+		_ = os.Remove(s.cfg.Containerd.Socket) // before the answer: the next shim of this name makes its own
+	}
+	time.AfterFunc(exitDelay, func() {
+		s.events.Close(eventsBound)
+		os.Exit(0)
+	})
 	return &wire.Empty{}, nil
 }

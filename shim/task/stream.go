@@ -131,7 +131,7 @@ func descriptors(oob []byte) ([]int, error) {
 // attach gives a client to its process, or parks it until the container is made. The connection is taken in any case.
 func (s *service) attach(header shim.Header, conn *os.File) error {
 	s.mu.Lock()
-	if s.container == nil && header.ExecID == "" {
+	if s.containers[s.cfg.ID] == nil && header.ExecID == "" {
 		s.parked = append(s.parked, parkedStream{header, conn})
 		s.arrived.Broadcast()
 		s.mu.Unlock()
@@ -174,7 +174,7 @@ func (s *service) takeParked(ctx context.Context, streams *stdio.IO, announced i
 
 // newService returns a service without a container.
 func newService(cfg Config) *service {
-	s := &service{cfg: cfg}
+	s := &service{cfg: cfg, containers: make(map[string]*container)}
 	s.arrived = sync.NewCond(&s.mu)
 	return s
 }
