@@ -44,7 +44,7 @@ func binaries(t *testing.T) string {
 		t.Skip("conexd needs root")
 	}
 	built.once.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "conexd"); built.err != nil {
+		if built.dir, built.err = os.MkdirTemp("", "test-binaries-"); built.err != nil {
 			return
 		}
 		for _, name := range []string{"conexd", "conex-shim", "conex-runtime"} {

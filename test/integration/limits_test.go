@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -50,5 +51,19 @@ func TestTmpfsOptionsAreChecked(t *testing.T) {
 			t.Errorf("left: %s", out)
 		}
 		cli("run", "--rm", "--tmpfs", "/t:size=2m,mode=1770,uid=33,noexec", busybox, "stat", "-c", "%u %a", "/t").OK().Says("33 1770")
+	})
+}
+
+// The group that --cgroup-parent names is made for the container, and goes with it.
+func TestCgroupParentGoesWithTheContainer(t *testing.T) {
+	e, busybox := withBusybox(t)
+	each(t, e, func(t *testing.T, e *rig.Engine, name string, cli command) {
+		parent := "conex-parent-test/" + name
+		cli("run", "--rm", "--cgroup-parent", "/"+parent, busybox, "cat", "/proc/self/cgroup").OK().Says(parent)
+		for _, dir := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/memory/", "/sys/fs/cgroup/pids/", "/sys/fs/cgroup/unified/"} {
+			if _, err := os.Stat(dir + "conex-parent-test"); err == nil {
+				t.Errorf("%s is left", dir+"conex-parent-test")
+			}
+		}
 	})
 }

@@ -94,24 +94,28 @@ func TestLimits(t *testing.T) {
 		t.Errorf("OOMKilled = %s", out)
 	}
 	e.Docker("run", "--rm", "--pids-limit", "10", busybox, "sh", "-c", "i=0; while [ $i -lt 40 ]; do sleep 5 & i=$((i+1)); done; wait").Says("fork")
-	// Two seconds of two busy loops: the shell's `times` tells what they got.
-	spin := func(flags ...string) float64 {
+	// Two seconds of two busy loops: the shell's `times` tells what they got, cpu.stat how often they were held back.
+	// What they get without a limit depends on who else is busy; that nothing holds them back then does not.
+	spin := func(flags ...string) (used float64, throttled int) {
 		t.Helper()
 		args := append(append([]string{"run", "--rm"}, flags...), busybox, "sh", "-c",
-			"timeout 2 sh -c 'while :; do :; done' & timeout 2 sh -c 'while :; do :; done' & wait; times")
+			"timeout 2 sh -c 'while :; do :; done' & timeout 2 sh -c 'while :; do :; done' & wait; grep -hs nr_throttled /sys/fs/cgroup/cpu.stat /sys/fs/cgroup/cpu*/cpu.stat | head -n 1; times")
 		lines := strings.Split(e.Docker(args...).OK().Trim(), "\n")
 		var minutes int
 		var seconds float64
 		if _, err := fmt.Sscanf(lines[len(lines)-1], "%dm%fs", &minutes, &seconds); err != nil {
 			t.Fatalf("%q: %v", lines, err)
 		}
-		return float64(minutes)*60 + seconds
+		if _, err := fmt.Sscanf(lines[0], "nr_throttled %d", &throttled); err != nil {
+			t.Fatalf("%q: %v", lines, err)
+		}
+		return float64(minutes)*60 + seconds, throttled
 	}
-	if half := spin("--cpus", "0.5"); half > 1.3 {
-		t.Errorf("--cpus 0.5 used %.2f s of CPU in 2 s", half)
+	if used, throttled := spin("--cpus", "0.5"); used > 1.3 || throttled == 0 && used > 0.8 {
+		t.Errorf("--cpus 0.5 used %.2f s of CPU in 2 s, held back %d times", used, throttled)
 	}
-	if whole := spin(); whole < 1.3 {
-		t.Errorf("without a limit two loops used %.2f s of CPU in 2 s: the limit above proves nothing", whole)
+	if used, throttled := spin(); throttled > 0 {
+		t.Errorf("without a limit two loops used %.2f s of CPU in 2 s, held back %d times", used, throttled)
 	}
 	e.Docker("run", "--rm", "--cpuset-cpus", "0", busybox, "nproc").OK().Says("1")
 }
