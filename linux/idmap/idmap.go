@@ -2,8 +2,11 @@
 package idmap
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 
@@ -54,6 +57,13 @@ func Read(pid int) (uids, gids Map, err error) {
 	return uids, gids, nil
 }
 
+// NoGroups reports whether the user namespace of process pid (a number, or "self") forbids setgroups(2), as one does
+// that was mapped without privileges, and all below it.
+func NoGroups(pid string) bool {
+	b, err := os.ReadFile("/proc/" + pid + "/setgroups")
+	return err == nil && strings.TrimSpace(string(b)) == "deny"
+}
+
 // Parse reads the kernel's form of a map.
 func Parse(text string) (Map, error) {
 	var m Map
@@ -75,22 +85,48 @@ func Parse(text string) (Map, error) {
 	return m, nil
 }
 
-// Write sets both maps of the user namespace that process pid has just made. The kernel takes each once, whole.
+// Write sets both maps of the user namespace that process pid has just made. The kernel takes each once, whole. Who has
+// no privileges may map his own ids alone, and gives up setgroups(2) for that; the rest takes newuidmap(1) and
+// newgidmap(1), which know from /etc/subuid and /etc/subgid what else is his.
 func Write(pid int, uids, gids Map) error {
 	for _, f := range []struct {
-		name string
-		m    Map
-	}{{"uid_map", uids}, {"gid_map", gids}} {
-		path := fmt.Sprintf("/proc/%d/%s", pid, f.name)
-		w, err := os.OpenFile(path, os.O_WRONLY, 0)
-		if err != nil {
-			return fmt.Errorf("user namespace: %w", err)
+		file, tool string
+		own        int
+		m          Map
+	}{{"uid_map", "newuidmap", os.Geteuid(), uids}, {"gid_map", "newgidmap", os.Getegid(), gids}} {
+		err := write(pid, f.file, f.m.Text())
+		if errors.Is(err, fs.ErrPermission) && len(f.m) == 1 && f.m[0].Size == 1 && int(f.m[0].HostID) == f.own {
+			if err = write(pid, "setgroups", []byte("deny")); err == nil {
+				err = write(pid, f.file, f.m.Text())
+			}
+		} else if errors.Is(err, fs.ErrPermission) {
+			err = byTool(f.tool, pid, f.m, err)
 		}
-		_, err = w.Write(f.m.Text())
-		_ = w.Close()
 		if err != nil {
-			return fmt.Errorf("user namespace: %s %q: %w", f.name, f.m.Text(), err)
+			return fmt.Errorf("user namespace: %s %q: %w", f.file, f.m.Text(), err)
 		}
+	}
+	return nil
+}
+
+func write(pid int, file string, text []byte) error {
+	w, err := os.OpenFile(fmt.Sprintf("/proc/%d/%s", pid, file), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(text)
+	return errors.Join(err, w.Close())
+}
+
+// byTool has the map written by a program with the privileges for it; cause is why it is needed.
+func byTool(name string, pid int, m Map, cause error) error {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return fmt.Errorf("%w, and %s is not there to do it (Debian: package uidmap): without it only the caller's own id can be mapped", cause, name)
+	}
+	args := append([]string{strconv.Itoa(pid)}, strings.Fields(string(m.Text()))...)
+	if out, err := exec.Command(path, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }

@@ -131,7 +131,7 @@ func (o *Options) ReadOnly() bool { return o.Attr.Set&unix.MOUNT_ATTR_RDONLY != 
 // Known lists the option names that this package gives a meaning, for the features document.
 func Known() []string {
 	names := []string{"bind", "rbind", "defaults", "tmpcopyup", "idmap", "ridmap", "copy-symlink", "src-nofollow", "dest-nofollow",
-		"async", "silent", "loud", "remount", "sync", "dirsync", "lazytime", "iversion", "mand"}
+		"async", "silent", "loud", "remount", "sync", "dirsync", "lazytime", "nolazytime", "iversion", "noiversion", "mand", "nomand"}
 	for name := range attrs {
 		names = append(names, name, "r"+name)
 	}

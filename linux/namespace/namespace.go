@@ -80,6 +80,15 @@ func room() {
 	}
 }
 
+// Parent opens the user namespace above userns (ioctl_ns(2)); EPERM when that is not below the caller's own.
+func Parent(userns int) (int, error) {
+	fd, err := unix.IoctlRetInt(userns, unix.NS_GET_PARENT)
+	if err != nil {
+		return -1, fmt.Errorf("parent of a user namespace: %w", err)
+	}
+	return fd, nil
+}
+
 // Throwaway runs f on an operating system thread of its own, which ends with f: whatever namespaces, root directory
 // or credentials f changes on its thread, nobody else ever sees them. Processes that f starts inherit them.
 func Throwaway(f func() error) error {

@@ -30,3 +30,26 @@ func First(sync int, args, env []string) (*Program, error) {
 	b.candidates(args[0], env)
 	return b.Program, nil
 }
+
+// Again is the road of a copy of the caller's program that begins once more as root of a user namespace: of the one
+// that userns is, or with -1 of the one that the clone made, once it has its maps. It keeps the caller's descriptors.
+func Again(sync, userns int, program string, args, env []string) (*Program, error) {
+	b := &builder{Program: newProgram(sync)}
+	var err error
+	if b.argv, err = b.vector(args); err != nil {
+		return nil, errdefs.InvalidArgument("arguments: %w", err)
+	}
+	if b.envp, err = b.vector(env); err != nil {
+		return nil, errdefs.InvalidArgument("environment: %w", err)
+	}
+	if userns >= 0 {
+		b.add(handshake.StepJoin, "user", unix.SYS_SETNS, uintptr(userns), unix.CLONE_NEWUSER)
+	} else {
+		b.receive()
+	}
+	b.add(handshake.StepUserNS, "", unix.SYS_SETRESGID, 0, 0, 0)
+	b.add(handshake.StepUserNS, "", unix.SYS_SETRESUID, 0, 0, 0)
+	b.add(handshake.StepInherit, "", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, b.signals(0), 0, 8)
+	b.candidates(program, env)
+	return b.Program, nil
+}

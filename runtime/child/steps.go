@@ -63,11 +63,14 @@ type Config struct {
 	Labels   []lsm.Label // with Labels or Sysctls, Go brings a private proc
 	// Sysctls are those of user namespaces: the kernel knows which one by who opens the file.
 	Sysctls []Sysctl
-	Process *specs.Process
-	Linux   *specs.Linux // personality, memory policy; nil is none
-	Limits  []Rlimit
-	Sets    Sets
-	Seccomp *seccomp.Program
+	// NoGroups says that the user namespace forbids setgroups(2): who needs no groups then keeps what the caller had,
+	// which is what an unprivileged caller could not have given up either (user_namespaces(7)).
+	NoGroups bool
+	Process  *specs.Process
+	Linux    *specs.Linux // personality, memory policy; nil is none
+	Limits   []Rlimit
+	Sets     Sets
+	Seccomp  *seccomp.Program
 	// Landlock says that a ruleset comes with the Go, for the process to restrict itself with.
 	Landlock bool
 }

@@ -33,6 +33,7 @@ type app struct {
 	systemd  bool
 	noGroups bool  // --cgroup-manager=disabled
 	rootless *bool // --rootless, nil: find out
+	second   bool  // this is the program's second beginning, as root of a user namespace
 	stdin    *os.File
 	stdout   *os.File
 	stderr   *os.File
@@ -86,7 +87,7 @@ func Main(args []string, version string) int {
 	// The program ends before a collection would pay; `run` in the foreground then only waits.
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(memoryLimit)
-	a := &app{name: filepath.Base(os.Args[0]), version: version, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	a := &app{name: filepath.Base(os.Args[0]), version: version, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, second: second()}
 	log, rest, code := a.globals(args)
 	if code >= 0 {
 		return code
@@ -132,6 +133,9 @@ func (a *app) dispatch(ctx context.Context, args []string) (int, error) {
 	}
 	if cmd.args[0] > 0 && c.args[0] == "" {
 		return 1, errdefs.InvalidArgument("container id cannot be empty")
+	}
+	if os.Geteuid() != 0 && slices.Contains(insiders, cmd.name) {
+		return a.again(ctx, cmd, c)
 	}
 	return cmd.run(a, ctx, c)
 }

@@ -105,26 +105,20 @@ func (a *app) createOptions(c *call) (*container.Options, error) {
 	if o.Bundle == "" {
 		o.Bundle = "."
 	}
-	if c.opt.config != "" {
-		b, err := os.ReadFile(c.opt.config)
-		if err != nil {
+	var err error
+	if c.opt.config != "" || a.second || os.Getenv("LISTEN_FDS") != "" {
+		if o.Spec, err = a.configuration(c); err != nil {
 			return nil, err
 		}
-		if o.Spec, err = spec.Parse(b); err != nil {
-			return nil, err
-		}
+	}
+	if a.second {
+		within(o.Spec)
 	}
 	if c.opt.consoleSocket != "" {
 		o.Terminal = sendMaster(c.opt.consoleSocket)
 	}
-	var err error
 	if o.ExtraFiles, err = inherited(c.opt.preserveFDs); err != nil {
 		return nil, err
-	}
-	if os.Getenv("LISTEN_FDS") != "" && o.Spec == nil {
-		if o.Spec, err = spec.Load(o.Bundle); err != nil {
-			return nil, err
-		}
 	}
 	if o.Spec != nil {
 		o.Spec.Process.Env = append(o.Spec.Process.Env, listenEnv()...)

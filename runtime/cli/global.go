@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/conex-containers/conex/base/errdefs"
 )
 
@@ -66,7 +64,7 @@ func (a *app) chooseManager(name string) error {
 // chooseRoot makes --root absolute. Without the flag a user's own containers are in the user's own directory, which
 // is sticky so that nobody cleans it up (XDG Base Directory Specification).
 func (a *app) chooseRoot() error {
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); !a.rootSet && dir != "" && os.Geteuid() != 0 {
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); !a.rootSet && dir != "" && a.unprivileged() {
 		a.root = filepath.Join(dir, filepath.Base(DefaultRoot))
 		if err := os.MkdirAll(a.root, 0o700); err != nil {
 			return fmt.Errorf("the path in $XDG_RUNTIME_DIR must be writable by the user: %w", err)
@@ -86,6 +84,8 @@ func (a *app) chooseRoot() error {
 
 func (a *app) chooseRootless(s string) error {
 	if s == "" || strings.EqualFold(s, "auto") {
+		lenient := a.unprivileged()
+		a.rootless = &lenient
 		return nil
 	}
 	b, err := strconv.ParseBool(s)
@@ -94,12 +94,4 @@ func (a *app) chooseRootless(s string) error {
 	}
 	a.rootless = &b
 	return nil
-}
-
-// lenient tells whether a control group that may not be made is no error (--rootless).
-func (a *app) lenient() bool {
-	if a.rootless != nil {
-		return *a.rootless
-	}
-	return unix.Geteuid() != 0
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -32,6 +33,9 @@ func seal() error {
 		return nil // sealed; or not privileged, and then what the container's user may write he may write anyway
 	}
 	t, err := mount.Clone(unix.AT_FDCWD, "/proc/self/exe", false)
+	if errors.Is(err, unix.EPERM) {
+		return nil // root of a user namespace that does not own the mounts: likewise
+	}
 	if err != nil {
 		return fmt.Errorf("seal own program: %w", err)
 	}

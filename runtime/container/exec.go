@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/linux/idmap"
 	"github.com/conex-containers/conex/linux/landlock"
 	"github.com/conex-containers/conex/linux/lsm"
 	"github.com/conex-containers/conex/linux/mount"
@@ -262,8 +264,9 @@ func (e *execution) spawn(ctx context.Context, inside int) (*child.Program, *Pro
 	all := e.c.rec.Namespaces
 	prog, err := child.Build(&child.Config{
 		Sync: inside, Tasks: tasks, StateDir: -1, TTY: tty, Back: -1, Root: e.root, Stdio: e.files.stdio, Extra: e.files.extra,
-		Joins:  []child.Join{{FD: target, Flags: all &^ unix.CLONE_NEWPID, Name: "of the container"}},
-		Labels: e.label, Process: p, Limits: lim, Sets: e.sets, Seccomp: e.filt, Landlock: e.policy != nil,
+		Joins:    []child.Join{{FD: target, Flags: all &^ unix.CLONE_NEWPID, Name: "of the container"}},
+		NoGroups: all&unix.CLONE_NEWUSER != 0 && idmap.NoGroups(strconv.Itoa(e.c.rec.Pid)),
+		Labels:   e.label, Process: p, Limits: lim, Sets: e.sets, Seccomp: e.filt, Landlock: e.policy != nil,
 	})
 	if err != nil {
 		return nil, nil, err

@@ -2,6 +2,8 @@ package spec
 
 import (
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -45,8 +47,24 @@ func Example(rootless bool) *specs.Spec {
 		s.Linux.UIDMappings = []specs.LinuxIDMapping{{HostID: uint32(os.Geteuid()), Size: 1}}
 		s.Linux.GIDMappings = []specs.LinuxIDMapping{{HostID: uint32(os.Getegid()), Size: 1}}
 		s.Linux.Resources = nil
+		s.Mounts = rootlessMounts(s.Mounts)
 	}
 	return s
+}
+
+// rootlessMounts leaves out owners that one mapped id cannot have, and takes the host's /sys: a new one needs a network
+// namespace of the container's own.
+func rootlessMounts(list []specs.Mount) (out []specs.Mount) {
+	for _, m := range list {
+		if m.Destination == "/sys" {
+			m = specs.Mount{Destination: "/sys", Type: "none", Source: "/sys", Options: []string{"rbind", "nosuid", "noexec", "nodev", "ro"}}
+		}
+		m.Options = slices.DeleteFunc(slices.Clone(m.Options), func(o string) bool {
+			return strings.HasPrefix(o, "gid=") || strings.HasPrefix(o, "uid=")
+		})
+		out = append(out, m)
+	}
+	return out
 }
 
 func exampleMounts() []specs.Mount {
