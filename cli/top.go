@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -20,12 +21,17 @@ func topCommand(s *Session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			w := tabwriter.NewWriter(s.Out, 20, 1, 3, ' ', 0)
+			var out bytes.Buffer
+			w := tabwriter.NewWriter(&out, 20, 1, 3, ' ', 0)
 			_, _ = fmt.Fprintln(w, strings.Join(top.Titles, "\t"))
 			for _, p := range top.Processes {
 				_, _ = fmt.Fprintln(w, strings.Join(p, "\t"))
 			}
-			return w.Flush()
+			if err := w.Flush(); err != nil {
+				return err
+			}
+			_, err = s.Out.Write(out.Bytes())
+			return err
 		},
 	}
 	c.Flags().SetInterspersed(false)

@@ -37,7 +37,8 @@ func List[R any](w io.Writer, t Table, format string, quiet bool, rows []R) erro
 	if err := each(&body, tmpl, rows); err != nil {
 		return err
 	}
-	tw := tabwriter.NewWriter(w, 10, 1, 3, ' ', 0)
+	var out bytes.Buffer // tabwriter writes each cell by itself: a system call, and a wake-up of who reads
+	tw := tabwriter.NewWriter(&out, 10, 1, 3, ' ', 0)
 	head, err := tmpl.Clone()
 	if err != nil {
 		return err
@@ -48,7 +49,11 @@ func List[R any](w io.Writer, t Table, format string, quiet bool, rows []R) erro
 	if _, err := tw.Write(append([]byte("\n"), body.Bytes()...)); err != nil {
 		return err
 	}
-	return tw.Flush()
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	_, err = w.Write(out.Bytes())
+	return err
 }
 
 func (t Table) resolve(format string, quiet bool) string {

@@ -113,3 +113,16 @@ func TestStatsSubtractsTheCache(t *testing.T) {
 		t.Errorf("%s %s", w.CPUPerc(), w.MemUsage())
 	}
 }
+
+// counted counts writes.
+type counted struct{ n int }
+
+func (c *counted) Write(p []byte) (int, error) { c.n++; return len(p), nil }
+
+// A table is one write: whoever reads it is woken once.
+func TestTableIsOneWrite(t *testing.T) {
+	var c counted
+	if err := List(&c, Containers(false), "", false, ContainerRows([]container.Summary{web(), web()}, false, now)); err != nil || c.n != 1 {
+		t.Errorf("%d writes, %v", c.n, err)
+	}
+}
