@@ -117,10 +117,20 @@ func TestLandlockProperty(t *testing.T) {
 	s, err := spec.Parse([]byte(text))
 	f.must(err)
 	f.spec = s
+	r, err := f.create()
+	f.must(err)
+	again, err := Load(f.root, r.ID())
+	f.must(err)
+	if again.rec.Landlock == nil {
+		t.Error("a process that another runtime process starts would not be restricted")
+	}
+	if len(again.rec.Annotations) > 0 {
+		t.Errorf("annotations: %v", again.rec.Annotations)
+	}
+	_ = again.Close()
+	f.must(r.Delete(context.Background(), true))
+	r.done = true
 	if out, _ := f.run(); out != "ls: can't open '/secret': Permission denied\nwritten\n" {
 		t.Errorf("got %q", out)
-	}
-	if len(s.Annotations) > 0 {
-		t.Errorf("annotations: %v", s.Annotations)
 	}
 }

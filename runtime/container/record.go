@@ -90,7 +90,7 @@ func (r *record) save(dir string) (err error) {
 
 // encode writes the record as encoding/json does, which keeps what is rare.
 func (r *record) encode() ([]byte, error) {
-	if len(r.Annotations) > 0 || r.Resctrl != nil || r.ListenerPath != "" || r.ListenerMetadata != "" || r.ProcessText == nil {
+	if len(r.Annotations) > 0 || r.Resctrl != nil || r.ListenerPath != "" || r.ListenerMetadata != "" || r.Landlock != nil || r.Unit != (cgroup.Unit{}) || r.ProcessText == nil {
 		return json.Marshal(r)
 	}
 	created, err := r.Created.MarshalJSON()

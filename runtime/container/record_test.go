@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/conex-containers/conex/linux/cgroup"
 	"github.com/conex-containers/conex/linux/resctrl"
 )
 
@@ -60,6 +61,8 @@ func fill(t *testing.T, v reflect.Value) {
 		*p = map[string]string{"b": "2", "a": "1"}
 	case **resctrl.Group:
 		*p = &resctrl.Group{}
+	case *cgroup.Unit:
+		*p = cgroup.Unit{Name: "conex-1.scope"}
 	case *string:
 		*p = "text"
 	case *int:

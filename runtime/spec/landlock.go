@@ -3,6 +3,7 @@ package spec
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -40,12 +41,20 @@ func keepLandlock(b []byte, s *specs.Spec) error {
 	return nil
 }
 
-// Landlock is the ruleset that the configuration asks for, by process.landlock or by the annotation; nil is none. It
-// takes away what Decode has left, so that the annotations are the user's own again.
+// OwnAnnotations are the annotations that the configuration has, without what Decode has left among them.
+func OwnAnnotations(s *specs.Spec) map[string]string {
+	if _, ok := s.Annotations[landlockCarrier]; !ok {
+		return s.Annotations
+	}
+	own := maps.Clone(s.Annotations)
+	delete(own, landlockCarrier)
+	return own
+}
+
+// Landlock is the ruleset that the configuration asks for, by process.landlock or by the annotation; nil is none.
 func Landlock(s *specs.Spec) (*landlock.Policy, error) {
 	property, extended := s.Annotations[landlockCarrier]
 	text, annotated := s.Annotations[LandlockAnnotation]
-	delete(s.Annotations, landlockCarrier)
 	switch {
 	case extended && annotated:
 		return nil, errdefs.InvalidArgument("landlock: process.landlock and the annotation %s: only one of them may be set", LandlockAnnotation)

@@ -38,7 +38,7 @@ func TestLandlock(t *testing.T) {
 		if !strings.HasPrefix(got, want) {
 			t.Errorf("%s: got %q, want %q", text, got, want)
 		}
-		if _, left := s.Annotations[landlockCarrier]; left {
+		if _, left := OwnAnnotations(s)[landlockCarrier]; left {
 			t.Errorf("%s: the carrier stays among the annotations", text)
 		}
 	}
