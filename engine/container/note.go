@@ -13,6 +13,7 @@ import (
 
 	"github.com/moby/moby/api/types/mount"
 
+	"github.com/conex-containers/conex/base/logging"
 	"github.com/conex-containers/conex/manager/metadata"
 )
 
@@ -57,6 +58,13 @@ func (s *Service) volatileRows(rec *Record) []row {
 		}
 	}
 	return rows
+}
+
+// note takes a note where a failure can only be logged: the database has what it would say.
+func (s *Service) note(ctx context.Context, rec *Record) {
+	if err := s.takeNote(ctx, rec); err != nil {
+		logging.From(ctx).Warn("note of a run", "container", rec.ID, "err", err)
+	}
 }
 
 // takeNote writes a run's records down once more. It is not synced either: it helps as long as the machine runs.

@@ -110,7 +110,14 @@ func (s *Service) start(ctx context.Context, c *Container) (err error) {
 	if err := r.create(ctx, taken); err != nil {
 		return err
 	}
-	if err := s.cfg.Tasks.Start(ctx, s.cfg.Namespace, r.rec.ID); err != nil {
+	noted := make(chan struct{})
+	go func() { // beside the start, which takes longer
+		defer close(noted)
+		s.note(ctx, &r.rec)
+	}()
+	err = s.cfg.Tasks.Start(ctx, s.cfg.Namespace, r.rec.ID)
+	<-noted
+	if err != nil {
 		return startError(err)
 	}
 	r.undo.Release()
@@ -281,7 +288,7 @@ func (r *starting) create(ctx context.Context, streams []task.Stream) error {
 	if err != nil || !attached {
 		return err
 	}
-	return s.saveRun(ctx, rec.ID, running{Pid: r.pid, StartedAt: r.at, Endpoints: r.endpoints})
+	return s.putRun(ctx, rec.ID, running{Pid: r.pid, StartedAt: r.at, Endpoints: r.endpoints})
 }
 
 func (s *Service) runtime(rec *Record) string {
@@ -317,17 +324,20 @@ func (r *starting) commit(ctx context.Context) {
 	logging.From(ctx).Info("container started", "op", "start", "pid", r.pid)
 }
 
+// saveRun records what a run is like now.
 func (s *Service) saveRun(ctx context.Context, id string, run running) error {
-	err := s.cfg.Volatile.Update(ctx, func(tx *metadata.Tx) error {
-		return tx.Put(metadata.Containers, s.runningNamespace(), id, run)
-	})
+	err := s.putRun(ctx, id, run)
 	if c := s.index.get(id); err == nil && c != nil {
 		rec := c.record()
-		if err := s.takeNote(ctx, &rec); err != nil { // a second copy: the first is there
-			logging.From(ctx).Warn("note of a run", "container", id, "err", err)
-		}
+		s.note(ctx, &rec)
 	}
 	return err
+}
+
+func (s *Service) putRun(ctx context.Context, id string, run running) error {
+	return s.cfg.Volatile.Update(ctx, func(tx *metadata.Tx) error {
+		return tx.Put(metadata.Containers, s.runningNamespace(), id, run)
+	})
 }
 
 func (s *Service) forgetRun(ctx context.Context, id string) error {
