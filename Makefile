@@ -8,7 +8,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 ENTRY   := $(LDFLAGS) -E conex_entry
 BINARIES := conex conexd conex-shim conex-runtime
 
-.PHONY: all build hello run test check fuzz bench crash install uninstall clean generate
+.PHONY: all build hello run test test-v2 check fuzz bench crash install uninstall clean generate
 
 all: build
 
@@ -31,6 +31,12 @@ test: build
 	test/setup
 	$(GO) test -timeout 10m ./api/... ./base/... ./cli/... ./client/... ./daemon/... ./engine/... ./linux/... ./manager/... ./network/... ./runtime/... ./server/... ./shim/... ./test/house/... ./test/rig/...
 	$(GO) test -timeout 40m -count=1 -p 1 ./test/integration/... ./test/conformance/... ./test/security/... ./test/crash/...
+	$(MAKE) test-v2
+
+# In a virtual machine with Debian's kernel: control groups v2 alone, AppArmor, checkpoint and restore by Debian's CRIU.
+test-v2:
+	test/setup v2
+	$(GO) test -timeout 10m -count=1 ./test/vm/...
 
 # The daemon is killed 1,000 times under load (make test: 25 times).
 crash: build

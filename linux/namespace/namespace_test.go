@@ -3,6 +3,7 @@ package namespace
 import (
 	"os"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -37,15 +38,30 @@ func TestThrowaway(t *testing.T) {
 			t.Fatalf("inside %s, before %s, %v", inside, before, err)
 		}
 	}
+	// A thread that ends is in the list for a moment more.
+	var stayed []string
+	for range 500 {
+		if stayed = elsewhere(t, before); len(stayed) == 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("threads stayed elsewhere: %v", stayed)
+}
+
+// elsewhere lists the threads that are not in the UTS namespace home.
+func elsewhere(t *testing.T, home string) (out []string) {
+	t.Helper()
 	tasks, err := os.ReadDir("/proc/self/task")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, task := range tasks {
-		if got, err := os.Readlink("/proc/self/task/" + task.Name() + "/ns/uts"); err == nil && got != before {
-			t.Errorf("thread %s stayed in %s", task.Name(), got)
+		if got, err := os.Readlink("/proc/self/task/" + task.Name() + "/ns/uts"); err == nil && got != home {
+			out = append(out, task.Name()+" in "+got)
 		}
 	}
+	return out
 }
 
 func TestOpenChecksTheKind(t *testing.T) {

@@ -74,6 +74,8 @@ func commands() []command {
 		{"pause", "ID", [2]int{1, 1}, "suspend all processes inside the container", (*app).pause, nil, false},
 		{"resume", "ID", [2]int{1, 1}, "resume all processes that were paused", (*app).resume, nil, false},
 		{"update", "ID", [2]int{1, 1}, "update container resource constraints", (*app).update, updateFlags, false},
+		{"checkpoint", "ID", [2]int{1, 1}, "checkpoint a running container", (*app).checkpoint, checkpointFlags, false},
+		{"restore", "ID", [2]int{1, 1}, "restore a container from a previous checkpoint", (*app).restore, restoreFlags, false},
 		{"events", "ID", [2]int{1, 1}, "display container events and resource usage statistics", (*app).events, eventsFlags, false},
 		{"mounts", "add|remove ID FILE|-|JSON", [2]int{3, 3}, "mount into a running container, or take such mounts away", (*app).mounts, nil, false},
 		{"spec", "", [2]int{0, 0}, "create a new specification file", (*app).spec, specFlags, false},

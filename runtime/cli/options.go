@@ -26,6 +26,7 @@ type options struct {
 
 	resources string
 	update    updates
+	criu      checkpoints
 }
 
 func (c *call) both(p *string, long, short, value, usage string) {

@@ -20,7 +20,7 @@ func (b *builder) bind(i int, m specs.Mount, o mount.Options, dest string) error
 		if o.SrcNoFollow || o.DstNoFollow {
 			return errdefs.InvalidArgument("option copy-symlink excludes src-nofollow and dest-nofollow")
 		}
-		if link, err := os.Readlink(b.source(m)); err == nil {
+		if link, err := os.Readlink(b.k.source(m)); err == nil {
 			return b.copyLink(link, dest)
 		}
 	}
@@ -50,7 +50,7 @@ func (b *builder) bind(i int, m specs.Mount, o mount.Options, dest string) error
 	}
 	if err := b.place(t, target, dest, o); err != nil {
 		if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.EINVAL) {
-			return fmt.Errorf("bind source %s: not a directory where a directory is, or the other way round, or not mountable: %w", b.source(m), err)
+			return fmt.Errorf("bind source %s: not a directory where a directory is, or the other way round, or not mountable: %w", b.k.source(m), err)
 		}
 		return err
 	}
@@ -62,7 +62,7 @@ func (b *builder) bindSource(i int, m specs.Mount, o mount.Options) (mount.Tree,
 	if t, ok := b.clones[i]; ok {
 		return t, nil
 	}
-	return cloneSource(b.source(m), o)
+	return cloneSource(b.k.source(m), o)
 }
 
 func cloneSource(source string, o mount.Options) (t mount.Tree, err error) {

@@ -60,12 +60,37 @@ func (b *builder) cgroup(_ specs.Mount, o mount.Options, dest string) error {
 
 func (b *builder) cgroup2(o mount.Options, target int, dest string) error {
 	o.Data = nil
-	t, err := mount.New("cgroup2", "cgroup", o)
+	t, err := b.cgroup2Tree(o)
 	if err != nil {
 		return err
 	}
 	defer t.Close()
 	return b.place(t, target, dest, o)
+}
+
+// initialGroups is the inode of the machine's own cgroup namespace (PROC_CGROUP_INIT_INO, linux/proc_ns.h).
+const initialGroups = 0xeffffffb
+
+// cgroup2Tree is a mount of the v2 hierarchy as this thread's cgroup namespace shows it. In the machine's own one that is
+// a clone of the host's mount: whoever mounts the file system anew there changes its options (nsdelegate,
+// memory_recursiveprot) for the whole machine.
+func (b *builder) cgroup2Tree(o mount.Options) (mount.Tree, error) {
+	var st unix.Stat_t
+	if err := unix.Stat("/proc/thread-self/ns/cgroup", &st); err != nil {
+		return -1, fmt.Errorf("cgroup namespace: %w", err)
+	}
+	if st.Ino != initialGroups {
+		return mount.New("cgroup2", "cgroup", o)
+	}
+	t, err := mount.Clone(unix.AT_FDCWD, "/sys/fs/cgroup", false)
+	if err != nil {
+		return -1, err
+	}
+	if err := t.SetAttr(o.Attr, false); err != nil {
+		t.Close()
+		return -1, err
+	}
+	return t, nil
 }
 
 // hierarchy is one mounted v1 hierarchy: its controllers, or its name.

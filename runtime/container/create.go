@@ -18,6 +18,7 @@ import (
 	"github.com/conex-containers/conex/linux/landlock"
 	"github.com/conex-containers/conex/linux/lsm"
 	"github.com/conex-containers/conex/linux/pidfd"
+	"github.com/conex-containers/conex/linux/safepath"
 	"github.com/conex-containers/conex/runtime/child"
 	"github.com/conex-containers/conex/runtime/spec"
 )
@@ -82,6 +83,9 @@ func (k *creation) create(ctx context.Context) (_ *Container, err error) {
 		if err := step(ctx, &undo); err != nil {
 			return nil, errors.Join(context.Cause(ctx), err)
 		}
+	}
+	if k.stop != nil && !k.stop() {
+		return nil, context.Cause(ctx) // the process has been killed, or is about to be
 	}
 	undo.Release()
 	return k.c, nil
@@ -232,7 +236,12 @@ func (k *creation) prepare(ctx context.Context, _ *cleanup.Stack) (err error) {
 		return err
 	}
 	k.askContexts()
-	k.c.rec.Namespaces = k.plan.all
+	k.c.rec.Namespaces, k.c.rec.Joined = k.plan.all, k.plan.joined()
+	for _, m := range s.Mounts {
+		if shows(m) {
+			k.c.rec.Binds = append(k.c.rec.Binds, safepath.Clean(m.Destination))
+		}
+	}
 	return nil
 }
 

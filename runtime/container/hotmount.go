@@ -208,7 +208,7 @@ func (b *builder) takeSources(list []specs.Mount) error {
 		if o.CopySymlink {
 			return errdefs.InvalidArgument("mount %s: copy-symlink makes no mount: it is for the creation only", m.Destination)
 		}
-		t, err := cloneSource(b.source(m), o)
+		t, err := cloneSource(b.k.source(m), o)
 		if err != nil {
 			return fmt.Errorf("mount %s: %w", m.Destination, err)
 		}

@@ -129,7 +129,15 @@ func (b *builder) newTree(i int, m specs.Mount, o mount.Options) (mount.Tree, er
 		return -1, err
 	}
 	defer c.Close()
-	return c.Finish(m.Type, m.Source, o)
+	t, err := c.Finish(m.Type, m.Source, o)
+	if err == nil && m.Type == "devpts" && b.k.plan.user {
+		err = b.ownTerminals(t)
+	}
+	if err != nil {
+		t.Close()
+		return -1, err
+	}
+	return t, nil
 }
 
 // hostTree stands in for a file system of the kernel whose namespace belongs to another user namespace than the

@@ -138,6 +138,17 @@ func (p *plan) make(flag int) {
 	p.newNet = p.newNet || flag == unix.CLONE_NEWNET
 }
 
+// joined are the namespaces that are others' too.
+func (p *plan) joined() (flags int) {
+	for _, j := range p.joins {
+		flags |= j.Flags
+	}
+	for _, j := range p.thread {
+		flags |= j.Flags
+	}
+	return flags
+}
+
 func (p *plan) join(ns specs.LinuxNamespace, flag int) error {
 	fd, err := namespace.Open(ns.Path, flag)
 	if err != nil {

@@ -48,9 +48,11 @@ type record struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 	Cgroups     map[string]string `json:"cgroups"`
 	Resctrl     *resctrl.Group    `json:"intelRdt,omitempty"`
-	Unit        cgroup.Unit       `json:"unit,omitzero"` // of the systemd driver
-	Namespaces  int               `json:"namespaces"`    // CLONE_NEW* that the process is in and the host is not
-	Process     *specs.Process    `json:"-"`             // in ProcessText
+	Unit        cgroup.Unit       `json:"unit,omitzero"`    // of the systemd driver
+	Namespaces  int               `json:"namespaces"`       // CLONE_NEW* that the process is in and the host is not
+	Joined      int               `json:"joined,omitempty"` // those of them that it shares with others
+	Binds       []string          `json:"binds,omitempty"`  // destinations of bind mounts
+	Process     *specs.Process    `json:"-"`                // in ProcessText
 	Hooks       *specs.Hooks      `json:"-"`
 	Filter      bool              `json:"filter,omitempty"` // seccomp.bpf is there
 	FilterFlags uint              `json:"filterFlags,omitempty"`

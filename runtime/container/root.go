@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/base/cleanup"
@@ -379,12 +377,4 @@ func (b *builder) fileSystem(i int, fstype string) (mount.Context, error) {
 		return -1, fmt.Errorf("open file system %s: %w", fstype, unix.EPERM) // refused to the process
 	}
 	return mount.Context(fd), err
-}
-
-// source is a mount's source on the host: relative ones are below the bundle.
-func (b *builder) source(m specs.Mount) string {
-	if filepath.IsAbs(m.Source) {
-		return m.Source
-	}
-	return filepath.Join(b.k.o.Bundle, m.Source)
 }
