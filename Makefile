@@ -34,7 +34,7 @@ test: build
 	$(MAKE) test-v2
 
 # In a virtual machine with Debian's kernel: control groups v2 alone, AppArmor, checkpoint and restore by Debian's CRIU.
-test-v2:
+test-v2: build
 	test/setup v2
 	$(GO) test -timeout 10m -count=1 ./test/vm/...
 

@@ -123,10 +123,11 @@ func TestJoinAll(t *testing.T) {
 		}
 		f.spec.Linux.Namespaces = append(f.spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
 		f.spec.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {Secs: 100000000}}
-		f.sh("echo one >/mark/x; sleep 100")
+		f.sh("echo one >/mark/x; echo ready; sleep 100")
 		first, err := f.create()
 		f.must(err)
 		f.must(first.Start(t.Context()))
+		first.until("ready\n")
 		g := newFixture(t)
 		files := map[specs.LinuxNamespaceType]string{specs.PIDNamespace: "pid", specs.NetworkNamespace: "net", specs.IPCNamespace: "ipc",
 			specs.UTSNamespace: "uts", specs.MountNamespace: "mnt", specs.CgroupNamespace: "cgroup", specs.UserNamespace: "user", specs.TimeNamespace: "time"}

@@ -29,7 +29,6 @@ const rootName = "criu-root"
 type restoration struct {
 	creation
 	from  CheckpointOptions
-	pid   int
 	root  mount.Tree
 	files []*os.File // of criu
 }

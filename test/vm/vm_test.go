@@ -50,9 +50,10 @@ func TestV2(t *testing.T) {
 	dir := t.TempDir()
 	r := NewRoot()
 	install(t, r, apparmor)
-	build(t, dir, "conex-runtime", "build", "-ldflags", "-s -w", module+"cmd/conex-runtime")
 	build(t, dir, "guest", "build", "-ldflags", "-s -w", module+"test/vm/guest")
-	must(t, r.Program("/usr/bin/conex-runtime", filepath.Join(dir, "conex-runtime")))
+	if err := r.Program("/usr/bin/conex-runtime", filepath.Join("..", "..", "bin", "conex-runtime")); err != nil {
+		t.Fatalf("%v: run `make` first", err)
+	}
 	var jobs []Job
 	for _, s := range suites {
 		name := strings.ReplaceAll(s.pkg, "/", "-") + ".test"
