@@ -115,6 +115,10 @@ func (r *record) encode() ([]byte, error) {
 	}
 	w.Shut('}')
 	w.Key("namespaces").Number(int64(r.Namespaces))
+	if r.Joined != 0 {
+		w.Key("joined").Number(int64(r.Joined))
+	}
+	w.Words("binds", r.Binds)
 	if r.Filter {
 		w.Key("filter").True()
 	}

@@ -59,6 +59,8 @@ func fill(t *testing.T, v reflect.Value) {
 		*p = json.RawMessage(`{"x":1}`)
 	case *map[string]string:
 		*p = map[string]string{"b": "2", "a": "1"}
+	case *[]string:
+		*p = []string{"/b", "/a"}
 	case **resctrl.Group:
 		*p = &resctrl.Group{}
 	case *cgroup.Unit:

@@ -47,20 +47,21 @@ func Restore(ctx context.Context, o Options, from CheckpointOptions) (*Container
 
 func (k *restoration) restore(ctx context.Context) (_ *Container, err error) {
 	var undo cleanup.Stack
+	defer k.release()
 	defer func() {
 		if err != nil {
 			undo.Run(ctx, nil) // what fails here was half-made: the cause is what the caller has to know
 		}
 	}()
-	defer k.release()
 	for _, step := range []func(context.Context, *cleanup.Stack) error{
-		k.load,       // 1 configuration
-		k.claim,      // 2 the id
-		k.makeCgroup, // 3
-		k.prepare,    // 4 namespaces to join; the filter for later execs
-		k.revive,     // 5 the processes, by criu
-		k.mark,       // 6 it needs no start
-		k.record,     // 7 findable by others from now on
+		k.load,        // 1 configuration
+		k.claim,       // 2 the id
+		k.makeCgroup,  // 3
+		k.makeResctrl, // 4 cache and memory bandwidth
+		k.prepare,     // 5 namespaces to join; the filter for later execs
+		k.revive,      // 6 the processes, by criu
+		k.mark,        // 7 it needs no start
+		k.record,      // 8 findable by others from now on
 	} {
 		if err := step(ctx, &undo); err != nil {
 			return nil, errors.Join(context.Cause(ctx), err)
@@ -120,6 +121,9 @@ func (k *restoration) revive(ctx context.Context, undo *cleanup.Stack) error {
 // await puts criu into the container's control groups, which is where the processes are made, and serves it.
 func (k *restoration) await(ctx context.Context, s *criu.Session, x *criu.Options, undo *cleanup.Stack) error {
 	if err := k.c.group.Add(s.Pid()); err != nil {
+		return err
+	}
+	if err := k.c.joinResctrl(s.Pid()); err != nil {
 		return err
 	}
 	if err := k.cgroupRoots(s.Pid(), x); err != nil {
