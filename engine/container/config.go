@@ -107,7 +107,7 @@ func (s *Service) checkHost(c *types.Config, hc *types.HostConfig) ([]string, er
 		}
 	}
 	if hc.Runtime != "" && hc.Runtime != builtinRuntime && !slices.Contains(s.cfg.Runtimes, hc.Runtime) {
-		return nil, errdefs.InvalidArgument("unknown or invalid runtime name: %s", hc.Runtime)
+		return nil, errdefs.InvalidArgument("unknown or invalid runtime name: %s: the engine has %s; conexd --add-runtime gives it another", hc.Runtime, strings.Join(append([]string{builtinRuntime}, s.cfg.Runtimes...), ", "))
 	}
 	if err := checkPorts(hc.PortBindings); err != nil {
 		return nil, err

@@ -276,7 +276,7 @@ func (s *Service) planNetworks(hc *types.HostConfig, nc *netapi.NetworkingConfig
 			}
 			n, err := s.cfg.Network.Network(name)
 			if err != nil {
-				return nil, errdefs.NotFound("network %s not found", name)
+				return nil, unknownNetwork(name)
 			}
 			if err := checkEndpoint(n.Name, e); err != nil {
 				return nil, err
@@ -287,7 +287,7 @@ func (s *Service) planNetworks(hc *types.HostConfig, nc *netapi.NetworkingConfig
 	mode := string(hc.NetworkMode)
 	n, err := s.cfg.Network.Network(mode)
 	if err != nil {
-		return nil, errdefs.NotFound("network %s not found", mode)
+		return nil, unknownNetwork(mode)
 	}
 	if out[n.Name] == nil {
 		out[n.Name] = &netapi.EndpointSettings{}
@@ -298,6 +298,11 @@ func (s *Service) planNetworks(hc *types.HostConfig, nc *netapi.NetworkingConfig
 		}
 	}
 	return out, nil
+}
+
+// unknownNetwork is not a "not found": the clients would take that for the image, and pull it.
+func unknownNetwork(name string) error {
+	return errdefs.InvalidArgument("network %s not found: `network create %s` makes it, `network ls` lists those that are there", name, name)
 }
 
 // checkEndpoint validates what a client wants of an endpoint.

@@ -18,6 +18,10 @@ func TestBadInput(t *testing.T) {
 	host := strings.Split(busybox, "/")[0]
 	each(t, e, func(t *testing.T, e *rig.Engine, name string, cli command) {
 		cli("run", "--rm", host+"/no-such-image").Exits(125).Says("no-such-image")
+		if r := cli("run", "--rm", "--network", "nowhere", busybox, "true").Exits(125).Says("network nowhere not found").Says("network create nowhere"); strings.Contains(r.Out+r.Err, "Unable to find image") {
+			t.Errorf("the network is taken for the image: %s", r.Err)
+		}
+		cli("run", "--rm", "--runtime", "rocket", busybox, "true").Exits(125).Says("unknown or invalid runtime name: rocket").Says("conex")
 		cli("pull", host+"/busybox:no-such-tag").Exits(1).Says("manifest").Says("not found")
 		cli("run", "--rm", "Bad/REF").Exits(125).Says("must be lowercase")
 		cli("pull", "127.0.0.1:1/x").Exits(1).Says("127.0.0.1:1").Says("refused")
