@@ -1,6 +1,7 @@
 package child
 
 import (
+	"cmp"
 	"encoding/binary"
 	"strings"
 	"unsafe"
@@ -173,7 +174,7 @@ func (b *builder) seccomp() {
 }
 
 // exec tries each place where the program may be. The first that is there and may be executed replaces the process.
-func (b *builder) exec() { b.candidates(b.c.Process.Args[0], b.c.Process.Env) }
+func (b *builder) exec() { b.candidates(cmp.Or(b.c.Program, b.c.Process.Args[0]), b.c.Process.Env) }
 
 func (b *builder) candidates(name string, env []string) {
 	for _, path := range Candidates(name, env) {

@@ -44,6 +44,8 @@ type creation struct {
 	names      []string
 	built      built
 	stop       func() bool
+	hooked     bool   // hooks have run
+	ready      bool   // the process has said so already
 	dismiss    func() // ends the holder of systemd's scope
 }
 
@@ -65,6 +67,7 @@ func (k *creation) create(ctx context.Context) (_ *Container, err error) {
 	defer func() {
 		if err != nil {
 			undo.Run(ctx, nil) // what fails here was half-made: the cause is what the caller has to know
+			k.poststop(ctx)
 		}
 	}()
 	for _, step := range []func(context.Context, *cleanup.Stack) error{
@@ -89,6 +92,15 @@ func (k *creation) create(ctx context.Context) (_ *Container, err error) {
 	}
 	undo.Release()
 	return k.c, nil
+}
+
+// poststop runs the poststop hooks of a container whose create failed after its first hooks had run: it is destroyed as any
+// other (runtime.md, Lifecycle, steps 3 to 5 and 13).
+func (k *creation) poststop(ctx context.Context) {
+	if !k.hooked || len(k.spec.Hooks.Poststop) == 0 {
+		return
+	}
+	warnHooks(context.WithoutCancel(ctx), "poststop", k.spec.Hooks.Poststop, k.c.stateAs(specs.StateStopped).State)
 }
 
 // release gives back what only the making needed.

@@ -60,7 +60,12 @@ type execution struct {
 	label   []lsm.Label
 	root    int // of a container without a mount namespace of its own, or -1
 	policy  *landlock.Policy
-	ruleset int // of policy, or -1
+	ruleset int    // of policy, or -1
+	program string // of a hook: what is executed, whatever its first argument is
+}
+
+func newExecution(c *Container, o ExecOptions, s child.Sets) *execution {
+	return &execution{c: c, o: o, sets: s, proc: -1, root: -1, ruleset: -1}
 }
 
 // Exec starts one more process in the container; when it returns, the program runs. Errors: FailedPrecondition when
@@ -97,7 +102,7 @@ func (c *Container) exec(ctx context.Context, o ExecOptions) (*Process, error) {
 	if st == StatusPaused && !o.IgnorePaused {
 		return nil, errdefs.FailedPrecondition("cannot exec in a paused container (use --ignore-paused to override)")
 	}
-	e := &execution{c: c, o: o, proc: -1, root: -1, ruleset: -1, sets: sets(ctx, o.Process.Capabilities, c.rec.Namespaces&unix.CLONE_NEWUSER != 0)}
+	e := newExecution(c, o, sets(ctx, o.Process.Capabilities, c.rec.Namespaces&unix.CLONE_NEWUSER != 0))
 	if e.filt, err = c.loadedFilter(); err != nil {
 		return nil, err
 	}
@@ -176,6 +181,16 @@ func (e *execution) close() {
 	}
 }
 
+// named is the process with the name that its program is looked for by.
+func (e *execution) named() *specs.Process {
+	if e.program == "" {
+		return e.o.Process
+	}
+	p := *e.o.Process
+	p.Args = []string{e.program}
+	return &p
+}
+
 // look finds out what the container's root says: the program, $HOME, a terminal. The root is that of the first
 // process, reached once, by a descriptor.
 func (e *execution) look(ctx context.Context) (err error) {
@@ -194,7 +209,7 @@ func (e *execution) look(ctx context.Context) (err error) {
 	}
 	root := safepath.At(fd)
 	p := e.o.Process
-	if err := findProgram(root, p); err != nil {
+	if err := findProgram(root, e.named()); err != nil {
 		return fmt.Errorf("unable to start container process: %w", err)
 	}
 	e.home = home(root, p.User.UID)
@@ -266,7 +281,7 @@ func (e *execution) spawn(ctx context.Context, inside int) (*child.Program, *Pro
 		Sync: inside, Tasks: tasks, StateDir: -1, TTY: tty, Back: -1, Root: e.root, Stdio: e.files.stdio, Extra: e.files.extra,
 		Joins:    []child.Join{{FD: target, Flags: all &^ unix.CLONE_NEWPID, Name: "of the container"}},
 		NoGroups: all&unix.CLONE_NEWUSER != 0 && idmap.NoGroups(strconv.Itoa(e.c.rec.Pid)),
-		Labels:   e.label, Process: p, Limits: lim, Sets: e.sets, Seccomp: e.filt, Landlock: e.policy != nil,
+		Labels:   e.label, Process: p, Program: e.program, Limits: lim, Sets: e.sets, Seccomp: e.filt, Landlock: e.policy != nil,
 	})
 	if err != nil {
 		return nil, nil, err

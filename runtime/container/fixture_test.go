@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/runtime/spec"
 )
@@ -41,6 +42,10 @@ func newFixture(t testing.TB) *fixture {
 	}
 	f := &fixture{t: t, bundle: dir, root: filepath.Join(dir, "state"), spec: spec.Example(false)}
 	t.Cleanup(func() {
+		// Descriptor 0 is what a forgotten "none" closes.
+		if _, err := unix.FcntlInt(0, unix.F_GETFD, 0); err != nil {
+			t.Errorf("descriptor 0: %v", err)
+		}
 		_ = os.RemoveAll(dir)
 		parents, _ := filepath.Glob("/sys/fs/cgroup/*/conex-test-runtime")
 		for _, p := range parents {

@@ -36,15 +36,24 @@ func runHooks(ctx context.Context, kind string, hooks []specs.Hook, state specs.
 	return nil
 }
 
-func runHook(ctx context.Context, h specs.Hook, stdin []byte) error {
-	if h.Timeout != nil {
-		if *h.Timeout <= 0 {
-			return errdefs.InvalidArgument("hook %s: timeout must be greater than zero", h.Path)
-		}
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Duration(*h.Timeout)*time.Second)
-		defer cancel()
+// hookTime bounds the hook's run by its timeout.
+func hookTime(ctx context.Context, h specs.Hook) (context.Context, context.CancelFunc, error) {
+	if h.Timeout == nil {
+		return ctx, func() {}, nil
 	}
+	if *h.Timeout <= 0 {
+		return nil, nil, errdefs.InvalidArgument("hook %s: timeout must be greater than zero", h.Path)
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(*h.Timeout)*time.Second)
+	return ctx, cancel, nil
+}
+
+func runHook(ctx context.Context, h specs.Hook, stdin []byte) error {
+	ctx, cancel, err := hookTime(ctx, h)
+	if err != nil {
+		return err
+	}
+	defer cancel()
 	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, h.Path)
 	cmd.Args = h.Args
@@ -58,7 +67,7 @@ func runHook(ctx context.Context, h specs.Hook, stdin []byte) error {
 	cmd.Stdin = bytes.NewReader(stdin)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = time.Second // a daemon that the hook left behind may hold its output open
-	err := prelude.Start(cmd.Start)
+	err = prelude.Start(cmd.Start)
 	if err == nil {
 		err = cmd.Wait()
 	}
@@ -81,6 +90,7 @@ func (b *builder) runHooks() error {
 	if h == nil {
 		return nil
 	}
+	b.k.hooked = true
 	state := b.k.c.stateAs(specs.StateCreating).State
 	early := state
 	early.Status = specs.StateCreated

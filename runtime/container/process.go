@@ -101,6 +101,10 @@ func (k *creation) program(ctx context.Context, sync int, tasks []int) (*child.P
 // second takes over the process that the first one cloned inside its user namespace.
 func (k *creation) second() error {
 	m, err := k.read()
+	if err == nil && m.Kind == handshake.Ready { // the second was faster than the first one's farewell
+		k.ready = true
+		m, err = k.read()
+	}
 	if err != nil {
 		return err
 	}

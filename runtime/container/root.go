@@ -122,6 +122,9 @@ func kernelAtLeast(major, minor int) bool {
 
 // await waits until the process is in its namespaces.
 func (k *creation) await(context.Context, *cleanup.Stack) error {
+	if k.ready {
+		return k.findMaps()
+	}
 	m, err := k.read()
 	if err != nil {
 		return err
@@ -187,7 +190,8 @@ func (b *builder) findRoot() error {
 	if err != nil {
 		return fmt.Errorf("open the joined root: %w", err)
 	}
-	b.root = safepath.At(int(b.own(mount.Tree(fd))))
+	b.rootT = b.own(mount.Tree(fd))
+	b.root = safepath.At(fd)
 	if !b.k.spec.Process.Terminal {
 		return nil
 	}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -126,15 +125,19 @@ func (c *Container) hookState() (*os.File, error) {
 
 // startHook runs one hook inside the container and waits for it.
 func (c *Container) startHook(ctx context.Context, h specs.Hook, stdin *os.File) error {
-	if h.Timeout != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Duration(*h.Timeout)*time.Second)
-		defer cancel()
+	ctx, cancel, err := hookTime(ctx, h)
+	if err != nil {
+		return err
 	}
-	args := append([]string{h.Path}, h.Args[min(1, len(h.Args)):]...)
+	defer cancel()
+	args := h.Args
+	if len(args) == 0 {
+		args = []string{h.Path}
+	}
 	mine := own()
-	e := &execution{c: c, proc: -1, root: -1, sets: child.Sets{Bounding: ^uint64(0), Effective: mine, Permitted: mine}, o: ExecOptions{ID: "startContainer hook",
-		Process: &specs.Process{Args: args, Env: h.Env, Cwd: "/"}, Stdio: [3]*os.File{stdin, nil, nil}}}
+	o := ExecOptions{ID: "startContainer hook", Process: &specs.Process{Args: args, Env: h.Env, Cwd: "/"}, Stdio: [3]*os.File{stdin, nil, nil}}
+	e := newExecution(c, o, child.Sets{Bounding: ^uint64(0), Effective: mine, Permitted: mine})
+	e.program = h.Path
 	p, err := e.run(ctx)
 	if err != nil {
 		return err
