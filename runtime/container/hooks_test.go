@@ -40,7 +40,6 @@ func TestHookState(t *testing.T) {
 		h[kind] = f.hook(kind)
 	}
 	f.must(os.Symlink("busybox", f.path("bin/env")))
-	//lint:ignore SA1019 deprecated by the specification, but in use
 	f.spec.Hooks = &specs.Hooks{Prestart: h["prestart"], CreateRuntime: h["createRuntime"], CreateContainer: h["createContainer"],
 		Poststart: h["poststart"], Poststop: h["poststop"],
 		// The program is the path, whatever the first argument says: busybox looks at that one.
@@ -88,7 +87,6 @@ func TestHookFails(t *testing.T) {
 	slow := []specs.Hook{{Path: "/bin/sleep", Args: []string{"sleep", "100"}, Timeout: &one}}
 	bad := []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "echo because >&2; exit 3"}}}
 	for kind, h := range map[string]specs.Hooks{
-		//lint:ignore SA1019 deprecated by the specification, but in use
 		"prestart": {Prestart: bad}, "createRuntime": {CreateRuntime: slow}, "createContainer": {CreateContainer: bad},
 		"startContainer": {StartContainer: slow}, "poststart": {Poststart: bad},
 	} {
