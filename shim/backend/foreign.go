@@ -32,6 +32,9 @@ const (
 	processFile   = "process.json"
 )
 
+// oldestVersion is the version of the specification that every runtime in use takes.
+const oldestVersion = "1.0.2"
+
 // Foreign makes containers by an OCI runtime's command line, as runc and crun have it. The runtime's processes must
 // become children of the shim: it is a subreaper, so those of a runtime that ends after create do.
 type Foreign struct {
@@ -100,6 +103,8 @@ func (f Foreign) Create(ctx context.Context, c Config) (_ Container, err error) 
 // writeConfig replaces the bundle's spec by one that a command line can follow: rootfs and network namespace by path.
 func writeConfig(c Config) error {
 	spec := *c.Spec
+	// crun before 1.14.2 refuses versions later than itself, and no runtime does anything differently for one.
+	spec.Version = oldestVersion
 	if len(c.Rootfs) > 0 {
 		root := specs.Root{}
 		if spec.Root != nil {
@@ -266,6 +271,7 @@ func lastError(path string) string {
 
 // foreignError classifies what a runtime says: there is nothing but the text to go by.
 func foreignError(name, command, text string) error {
+	text = runcWords.Replace(text)
 	err := fmt.Errorf("%s %s: %s", name, command, text)
 	switch {
 	case strings.Contains(text, "executable file not found"), strings.Contains(text, "no such file or directory"):
@@ -277,6 +283,14 @@ func foreignError(name, command, text string) error {
 	}
 	return err
 }
+
+// runcWords are what crun says in the words that tools look for, which are runc's.
+var runcWords = strings.NewReplacer(
+	"executable file `", "unable to start container process: exec: executable file not found in $PATH: `",
+	"` not found in $PATH: No such file or directory", "`",
+	"No such file or directory", "no such file or directory",
+	"Permission denied", "permission denied",
+)
 
 // errnoText is an error whose text names an errno.
 type errnoText struct {
