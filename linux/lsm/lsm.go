@@ -28,8 +28,8 @@ type Label struct {
 }
 
 // ForExec returns the writes that give the next execve the AppArmor profile and the SELinux label; "" asks for none.
-// A profile on a machine without AppArmor is an error of class FailedPrecondition: running without the confinement
-// that somebody asked for would be silent. "unconfined" needs no write there.
+// A profile on a machine without AppArmor, and a label on one without SELinux, is an error of class FailedPrecondition:
+// running without the confinement that somebody asked for would be silent. "unconfined" needs no write there.
 func ForExec(profile, label string) ([]Label, error) {
 	var out []Label
 	if profile != "" && AppArmor() {
@@ -37,10 +37,13 @@ func ForExec(profile, label string) ([]Label, error) {
 	} else if profile != "" && profile != "unconfined" {
 		return nil, errdefs.FailedPrecondition("apparmor profile %q: AppArmor is not enabled on this machine", profile)
 	}
-	if label != "" && SELinux() {
-		out = append(out, Label{Attr: "exec", Text: label})
+	if label == "" {
+		return out, nil
 	}
-	return out, nil
+	if !SELinux() {
+		return nil, errdefs.FailedPrecondition("selinux label is specified in config, but selinux is disabled or not supported")
+	}
+	return append(out, Label{Attr: "exec", Text: label}), nil
 }
 
 // appArmorAttr is AppArmor's own directory where the kernel has it (5.8), because `exec` alone belongs to the first

@@ -2,6 +2,8 @@ package container
 
 import (
 	"context"
+	"fmt"
+	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -64,29 +66,34 @@ func capable(n uint) bool {
 	return data[n/32].Effective&(1<<(n%32)) != 0
 }
 
-// sets resolves the capability lists; names that are not known are warned of, as the specification wants.
+// sets resolves the capability lists. Names that are not known are warned of, as the specification wants, and so is what
+// this process does not have and cannot give on.
 func sets(ctx context.Context, c *specs.LinuxCapabilities, userNS bool) child.Sets {
 	if c == nil {
 		return child.Sets{}
 	}
+	log := logging.From(ctx)
+	var unknown []string
 	parse := func(list []string) uint64 {
-		set, unknown := capability.Parse(list)
-		if len(unknown) > 0 {
-			logging.From(ctx).Warn("ignoring unknown or unavailable capabilities", "names", unknown)
-		}
+		set, names := capability.Parse(list)
+		unknown = append(unknown, names...)
 		return set
 	}
-	// What this process does not have cannot be given on: such a capability is as unavailable as an unknown one. A
-	// user namespace of its own gives a container everything.
-	mine := ^uint64(0)
-	if !userNS {
-		mine = own()
+	s := child.Sets{Bounding: parse(c.Bounding), Effective: parse(c.Effective), Permitted: parse(c.Permitted),
+		Inheritable: parse(c.Inheritable), Ambient: parse(c.Ambient)}
+	if len(unknown) > 0 {
+		slices.Sort(unknown)
+		log.Warn(fmt.Sprintf("ignoring unknown or unavailable capabilities: %s", slices.Compact(unknown)))
 	}
-	s := child.Sets{
-		Bounding: parse(c.Bounding), Effective: parse(c.Effective) & mine, Permitted: parse(c.Permitted) & mine,
-		Inheritable: parse(c.Inheritable) & mine, Ambient: parse(c.Ambient),
+	// A user namespace of its own gives a container everything.
+	if mine := own(); !userNS && (s.Effective|s.Permitted|s.Inheritable)&^mine != 0 {
+		log.Warn(fmt.Sprintf("ignoring capabilities that the runtime does not have: %s", capability.Names((s.Effective|s.Permitted|s.Inheritable)&^mine)))
+		s.Effective, s.Permitted, s.Inheritable = s.Effective&mine, s.Permitted&mine, s.Inheritable&mine
 	}
 	s.Effective &= s.Permitted
+	for _, name := range capability.Names(s.Ambient &^ (s.Permitted & s.Inheritable)) {
+		log.Warn(fmt.Sprintf("can't raise ambient capability %s: it is not both permitted and inheritable", name))
+	}
 	s.Ambient &= s.Permitted & s.Inheritable
 	return s
 }

@@ -1,6 +1,8 @@
 package container
 
 import (
+	"bytes"
+	"log/slog"
 	"os"
 	"os/exec"
 	"strconv"
@@ -8,8 +10,10 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/base/logging"
 	"github.com/conex-containers/conex/linux/resctrl"
 )
 
@@ -121,5 +125,86 @@ func TestIntelRdt(t *testing.T) {
 	wait(t, pid)
 	if _, err := os.Stat(fake + "/gold/mon_groups/c1"); err == nil {
 		t.Error("the monitoring group is left")
+	}
+}
+
+// What a capability list asks for and cannot have is warned of by name.
+func TestCapabilityWarnings(t *testing.T) {
+	var log bytes.Buffer
+	ctx := logging.Into(t.Context(), slog.New(slog.NewTextHandler(&log, nil)))
+	all := []string{"CAP_KILL", "CAP_FLY", "CAP_SYS_RESOURCE"}
+	s := sets(ctx, &specs.LinuxCapabilities{Bounding: all, Permitted: all, Effective: all, Inheritable: []string{"CAP_KILL", "CAP_SWIM"},
+		Ambient: []string{"CAP_KILL", "CAP_CHOWN"}}, false)
+	want := []string{"ignoring unknown or unavailable capabilities: [CAP_FLY CAP_SWIM]", "can't raise ambient capability CAP_CHOWN: "}
+	if !capable(sysResource) {
+		want = append(want, "ignoring capabilities that the runtime does not have: [CAP_SYS_RESOURCE]")
+	}
+	for _, w := range want {
+		if !strings.Contains(log.String(), w) {
+			t.Errorf("no %q in %s", w, &log)
+		}
+	}
+	if s.Ambient != 1<<5 || s.Inheritable != 1<<5 || s.Effective&(1<<5) == 0 || capable(sysResource) != (s.Permitted&(1<<sysResource) != 0) {
+		t.Errorf("sets %+v", s)
+	}
+}
+
+// Where and when the process runs, as the kernel sees it.
+func TestScheduling(t *testing.T) {
+	f := newFixture(t)
+	f.spec.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedBatch, Nice: 7}
+	f.spec.Process.IOPriority = &specs.LinuxIOPriority{Class: specs.IOPRIO_CLASS_IDLE, Priority: 7}
+	f.spec.Linux.Personality = &specs.LinuxPersonality{Domain: specs.PerLinux32}
+	f.spec.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MpolPreferred, Nodes: "0", Flags: []specs.MemoryPolicyFlagType{specs.MpolFStaticNodes}}
+	f.spec.Process.ExecCPUAffinity = &specs.CPUAffinity{Initial: "0", Final: "0"}
+	f.sh("cut -d' ' -f19,41 /proc/self/stat; cat /proc/self/personality; head -1 /proc/self/numa_maps | cut -d' ' -f2; echo end; sleep 100")
+	r, err := f.create()
+	f.must(err)
+	f.must(r.Start(t.Context()))
+	r.until("end\n")
+	if got, want := r.output(), "7 3\n00000008\nprefer=static:0\nend\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if class, err := ioClass(r.Pid()); err != nil || class != 3 {
+		t.Errorf("I/O class %d, %v", class, err)
+	}
+	p := *r.Process()
+	p.Args = []string{"grep", "Cpus_allowed_list", "/proc/self/status"}
+	out, err := os.CreateTemp(t.TempDir(), "out-")
+	f.must(err)
+	defer func() { _ = out.Close() }()
+	e, err := r.Exec(t.Context(), ExecOptions{ID: "e", Process: &p, Stdio: [3]*os.File{nil, out, out}})
+	f.must(err)
+	wait(t, e.Pid())
+	if b, _ := os.ReadFile(out.Name()); strings.TrimSpace(string(b)) != "Cpus_allowed_list:\t0" {
+		t.Errorf("an exec may use %q", b)
+	}
+}
+
+func ioClass(pid int) (int, error) {
+	n, _, errno := unix.Syscall(unix.SYS_IOPRIO_GET, 1, uintptr(pid), 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n) >> 13, nil
+}
+
+func TestSchedulingErrors(t *testing.T) {
+	for want, change := range map[string]func(*specs.Spec){
+		"SCHED_X":               func(s *specs.Spec) { s.Process.Scheduler = &specs.Scheduler{Policy: "SCHED_X"} },
+		"process.ioPriority":    func(s *specs.Spec) { s.Process.IOPriority = &specs.LinuxIOPriority{Class: "IOPRIO_CLASS_X"} },
+		"personality":           func(s *specs.Spec) { s.Linux.Personality = &specs.LinuxPersonality{Domain: "WINDOWS"} },
+		"linux.memoryPolicy":    func(s *specs.Spec) { s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: "MPOL_X"} },
+		"AppArmor is not":       func(s *specs.Spec) { s.Process.ApparmorProfile = "acme" },
+		"selinux label is spec": func(s *specs.Spec) { s.Process.SelinuxLabel = "system_u:system_r:container_t:s0" },
+	} {
+		f := newFixture(t)
+		change(f.spec)
+		if r, err := f.create(); err == nil || !strings.Contains(strings.ToLower(err.Error()), strings.ToLower(want)) {
+			t.Errorf("%s: %v", want, err)
+			if err == nil {
+				_ = r
+			}
+		}
 	}
 }
