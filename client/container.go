@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -145,17 +144,7 @@ func (c *Client) ContainerStats(ctx context.Context, ref string, stream, oneShot
 		return err
 	}
 	defer func() { _ = res.Body.Close() }()
-	for dec := json.NewDecoder(res.Body); ; {
-		var s container.StatsResponse
-		if err := dec.Decode(&s); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return interrupted(ctx, fmt.Errorf("container %s: stats: %w", ref, err))
-		}
-		if err := each(s); err != nil {
-			return err
-		}
-	}
+	return documents(ctx, res.Body, "container "+ref+": stats", each)
 }
 
 // LogsOptions of ContainerLogs; Since and Until are the engine's words: seconds since the epoch with a fraction.

@@ -284,6 +284,21 @@ func get[T any](ctx context.Context, c *Client, path string, q url.Values) (T, e
 	return out, err
 }
 
+// documents calls each for every JSON document of a stream until its end, or until each fails; what names the stream.
+func documents[T any](ctx context.Context, stream io.Reader, what string, each func(T) error) error {
+	for dec := json.NewDecoder(stream); ; {
+		var doc T
+		if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return interrupted(ctx, fmt.Errorf("%s: %w", what, err))
+		}
+		if err := each(doc); err != nil {
+			return err
+		}
+	}
+}
+
 // post sends in (nil: no body) and returns the answer of type T.
 func post[T any](ctx context.Context, c *Client, path string, q url.Values, in any) (T, error) {
 	var out T

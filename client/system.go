@@ -2,10 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 
@@ -61,17 +57,7 @@ func (c *Client) Events(ctx context.Context, o EventsOptions, each func(events.M
 		return err
 	}
 	defer func() { _ = res.Body.Close() }()
-	for dec := json.NewDecoder(res.Body); ; {
-		var m events.Message
-		if err := dec.Decode(&m); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return interrupted(ctx, fmt.Errorf("events: %w", err))
-		}
-		if err := each(m); err != nil {
-			return err
-		}
-	}
+	return documents(ctx, res.Body, "events", each)
 }
 
 // BuildPrune empties the build cache and returns the bytes that were freed; all takes what is in use by images too.

@@ -359,3 +359,22 @@ func BenchmarkRunRemove(b *testing.B) {
 		})
 	}
 }
+
+// The engine's own start of a container, which waits its turn behind others, does not undo what a user did meanwhile.
+func TestBootComesTooLate(t *testing.T) {
+	w := newWorld(t)
+	w.busybox()
+	id := w.create("late", func(r *types.CreateRequest) { r.HostConfig.RestartPolicy.Name = types.RestartPolicyAlways }, "sleep", "1000")
+	now, boot := 0, w.BootLater(id)
+	must(t, w.ContainerStart(t.Context(), id))
+	must(t, w.ContainerStop(t.Context(), id, "", &now))
+	boot()
+	w.wantExit(id, 137)
+	w.BootLater(id)()
+	info, err := w.ContainerInspect(t.Context(), id, false)
+	must(t, err)
+	if !info.State.Running {
+		t.Errorf("not started: %s", info.State.Status)
+	}
+	must(t, w.ContainerStop(t.Context(), id, "", &now))
+}

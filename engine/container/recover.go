@@ -273,7 +273,7 @@ func (s *Service) Resume(context.Context) {
 				continue
 			}
 			group.Go(func() error {
-				s.boot(s.context(ctx, c), c)
+				s.boot(s.context(ctx, c), c, rec)
 				return nil
 			})
 		}
@@ -333,12 +333,17 @@ func (s *Service) removeUnused(ctx context.Context) {
 	}
 }
 
-func (s *Service) boot(ctx context.Context, c *Container) {
+// boot starts a container for the engine's start, unless somebody was faster: who has started it since it was seen, and
+// perhaps stopped it again, knows better.
+func (s *Service) boot(ctx context.Context, c *Container, seen Record) {
 	if ctx.Err() != nil {
 		return
 	}
 	c.op.lock()
 	defer c.op.unlock()
+	if now := c.record(); !now.StartedAt.Equal(seen.StartedAt) || now.ManuallyStopped != seen.ManuallyStopped {
+		return
+	}
 	err := s.startLocked(context.WithoutCancel(ctx), c)
 	if err != nil && !errdefs.Is(err, errdefs.ErrNotModified) {
 		logging.From(ctx).Warn("restart after the engine's start", "op", "start", "err", err)
