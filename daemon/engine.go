@@ -43,6 +43,9 @@ func (p *parts) openEngine(ctx context.Context) (err error) {
 	if err := networks.Open(ctx, endpoints); err != nil {
 		return err
 	}
+	if err := p.network.Guard(); err != nil {
+		p.log.Warn("networks that somebody else breaks heal at the next change only", "err", err)
+	}
 	images := engineimage.New(engineimage.Config{
 		Namespace: dockerNamespace, Store: p.images, Mover: p.images, Containers: p.containers, Snapshots: p.snapshots,
 		StorageDriver: p.storageDriver(),

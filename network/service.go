@@ -32,13 +32,16 @@ import (
 //
 // All methods may be called concurrently.
 type Service struct {
-	config Config
-	log    *slog.Logger
-	links  *bridge.Links
-	ports  *portmap.Table
-	flows  *netlink.Socket
-	wall   *firewall.Table // nil with FirewallOff
-	dns    *dns.Server
+	config  Config
+	log     *slog.Logger
+	links   *bridge.Links
+	ports   *portmap.Table
+	flows   *netlink.Socket
+	wall    *firewall.Table // nil with FirewallOff
+	dns     *dns.Server
+	guards  []*netlink.Events // of Guard
+	closing context.Context   // ends with Close
+	stop    context.CancelFunc
 
 	creating sync.Mutex // one CreateNetwork or RemoveNetwork at a time: they choose subnets
 
@@ -70,6 +73,7 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 	}
 	s := &Service{config: config, log: log, ports: portmap.New(),
 		networks: map[string]*member{}, endpoints: map[string]*connection{}}
+	s.closing, s.stop = context.WithCancel(context.Background())
 	s.dns = dns.New(answers{s}, log)
 	var err error
 	if s.links, err = bridge.Open(log); err != nil {
@@ -100,6 +104,10 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 func (s *Service) Close() error {
 	s.ports.Close()
 	s.dns.Shut()
+	s.stop()
+	for _, g := range s.guards {
+		_ = g.Close()
+	}
 	err := errors.Join(s.links.Close(), s.flows.Close())
 	if s.wall != nil {
 		err = errors.Join(err, s.wall.Close())

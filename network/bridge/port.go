@@ -75,6 +75,17 @@ func configureInside(p Port, ns *os.File) error {
 	})
 }
 
+// Rename gives a link its name back; where the kernel renames no link that is up (before Linux 6.2) it goes down for it.
+func (l *Links) Rename(index int, name string) error {
+	err := l.route.Rename(index, name)
+	if errors.Is(err, unix.EBUSY) {
+		if err = l.route.SetDown(index); err == nil {
+			err = l.route.Rename(index, name)
+		}
+	}
+	return err
+}
+
 // Rejoin makes an existing host end an enabled port of the bridge again.
 func (l *Links) Rejoin(hostLink string, master int) error {
 	if err := l.route.SetPort(hostLink, master); err != nil {
