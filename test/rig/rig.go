@@ -239,7 +239,8 @@ func (e *Engine) Stop() {
 		e.T.Errorf("conexd does not end after SIGTERM; its log has its goroutines:\n%s", processes(e.daemon.cmd.Process.Pid))
 		_ = e.daemon.cmd.Process.Signal(syscall.SIGQUIT)
 		select {
-		case <-e.daemon.done:
+		case err := <-e.daemon.done:
+			e.T.Logf("conexd: %v", err)
 		case <-time.After(killBound):
 			_ = e.daemon.cmd.Process.Kill()
 		}
