@@ -16,6 +16,7 @@ import (
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/base/logging"
 	"github.com/conex-containers/conex/runtime/container"
+	"github.com/conex-containers/conex/runtime/handshake"
 )
 
 // DefaultRoot is where the states are.
@@ -101,6 +102,10 @@ func Main(args []string, version string) int {
 	}
 	code, err = a.dispatch(ctx, rest)
 	if err != nil {
+		if step := unstarted(err); step != nil && log.path == "" && log.format != "json" {
+			_, _ = fmt.Fprintln(a.stderr, step) // the program's own affair, as a shell would say it
+			return max(code, 1)
+		}
 		logging.From(ctx).Error(err.Error())
 		if log.path != "" {
 			_, _ = fmt.Fprintln(a.stderr, err) // the log is a file: whoever called sees it too
@@ -140,6 +145,15 @@ func (a *app) dispatch(ctx context.Context, args []string) (int, error) {
 		return a.again(ctx, cmd, c)
 	}
 	return cmd.run(a, ctx, c)
+}
+
+// unstarted is the error of an execve(2) inside the container that failed, or nil.
+func unstarted(err error) *handshake.Error {
+	var step *handshake.Error
+	if errors.As(err, &step) && step.Step == handshake.StepExec {
+		return step
+	}
+	return nil
 }
 
 // checkArgs speaks of a wrong number of arguments in runc's words.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -194,8 +195,18 @@ func (k *creation) claim(_ context.Context, undo *cleanup.Stack) error {
 		if !filepath.IsAbs(s.Root.Path) {
 			k.c.rec.Rootfs = filepath.Join(k.o.Bundle, s.Root.Path)
 		}
+		stripRoot(s.Mounts, k.c.rec.Rootfs)
 	}
 	return nil
+}
+
+// stripRoot takes a destination below the root's own path on the host for what is there in the container, as runc does.
+func stripRoot(mounts []specs.Mount, root string) {
+	for i := range mounts {
+		if rest, ok := strings.CutPrefix(mounts[i].Destination, root); ok && root != "/" && (rest == "" || rest[0] == '/') {
+			mounts[i].Destination = "/" + strings.TrimPrefix(rest, "/")
+		}
+	}
 }
 
 func (k *creation) makeCgroup(_ context.Context, undo *cleanup.Stack) error {

@@ -32,7 +32,7 @@ func (c *Container) sendListener(pid, process, n int, st Status) error {
 	}
 	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: c.rec.ListenerPath, Net: "unix"})
 	if err != nil {
-		return fmt.Errorf("seccomp listener: %w", err)
+		return fmt.Errorf("seccomp listener: failed to connect with seccomp agent: %w", err)
 	}
 	defer func() { _ = conn.Close() }()
 	if _, _, err := conn.WriteMsgUnix(msg, unix.UnixRights(fd), nil); err != nil {
