@@ -66,13 +66,13 @@ type Config struct {
 	// NoGroups says that the user namespace forbids setgroups(2): who needs no groups then keeps what the caller had,
 	// which is what an unprivileged caller could not have given up either (user_namespaces(7)).
 	NoGroups bool
-	// Program is what a hook executes; "" is the first argument. A hook's environment is its own alone, without HOME.
-	Program string
-	Process *specs.Process
-	Linux   *specs.Linux // personality, memory policy; nil is none
-	Limits  []Rlimit
-	Sets    Sets
-	Seccomp *seccomp.Program
+	Program  string // what a hook executes; "" is the first argument
+	Home     bool   // $HOME is set when the environment has none
+	Process  *specs.Process
+	Linux    *specs.Linux // personality, memory policy; nil is none
+	Limits   []Rlimit
+	Sets     Sets
+	Seccomp  *seccomp.Program
 	// Landlock says that a ruleset comes with the Go, for the process to restrict itself with.
 	Landlock bool
 }
@@ -156,7 +156,7 @@ func (b *builder) arguments() (err error) {
 	}
 	env, home := environment(p.Env)
 	var extra []*byte
-	if !home && b.c.Program == "" {
+	if !home && b.c.Home {
 		extra = append(extra, &b.control.home[0])
 	}
 	if b.envp, err = b.vector(env, extra...); err != nil {

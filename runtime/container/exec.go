@@ -49,19 +49,20 @@ func (p *Process) Close() error {
 
 // execution is one Exec in the making.
 type execution struct {
-	c       *Container
-	o       ExecOptions
-	sets    child.Sets
-	filt    *seccomp.Program
-	pair    *pty.Pair
-	proc    mount.Tree
-	home    string
-	files   *placed
-	label   []lsm.Label
-	root    int // of a container without a mount namespace of its own, or -1
-	policy  *landlock.Policy
-	ruleset int    // of policy, or -1
-	program string // of a hook: what is executed, whatever its first argument is
+	c        *Container
+	o        ExecOptions
+	sets     child.Sets
+	filt     *seccomp.Program
+	pair     *pty.Pair
+	proc     mount.Tree
+	home     string
+	files    *placed
+	label    []lsm.Label
+	root     int // of a container without a mount namespace of its own, or -1
+	policy   *landlock.Policy
+	ruleset  int    // of policy, or -1
+	program  string // of a hook: what is executed, whatever its first argument is
+	inherits bool   // the environment is the container's, $HOME included
 }
 
 func newExecution(c *Container, o ExecOptions, s child.Sets) *execution {
@@ -281,7 +282,7 @@ func (e *execution) spawn(ctx context.Context, inside int) (*child.Program, *Pro
 		Sync: inside, Tasks: tasks, StateDir: -1, TTY: tty, Back: -1, Root: e.root, Stdio: e.files.stdio, Extra: e.files.extra,
 		Joins:    []child.Join{{FD: target, Flags: all &^ unix.CLONE_NEWPID, Name: "of the container"}},
 		NoGroups: all&unix.CLONE_NEWUSER != 0 && idmap.NoGroups(strconv.Itoa(e.c.rec.Pid)),
-		Labels:   e.label, Process: p, Program: e.program, Limits: lim, Sets: e.sets, Seccomp: e.filt, Landlock: e.policy != nil,
+		Labels:   e.label, Process: p, Program: e.program, Home: e.program == "" || e.inherits, Limits: lim, Sets: e.sets, Seccomp: e.filt, Landlock: e.policy != nil,
 	})
 	if err != nil {
 		return nil, nil, err

@@ -205,7 +205,12 @@ func TestHooks(t *testing.T) {
 	}
 	f.spec.Hooks = &specs.Hooks{Prestart: hook("prestart"), CreateRuntime: hook("createRuntime"), CreateContainer: hook("createContainer"),
 		StartContainer: []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "cat > /tmp/hook"}}}, Poststart: hook("poststart"), Poststop: hook("poststop")}
+	before, err := os.Readlink("/proc/self/fd/0")
+	f.must(err)
 	f.expect("sed 's/.*\"status\":\"\\([a-z]*\\)\".*/\\1/' /tmp/hook", "created")
+	if now, err := os.Readlink("/proc/self/fd/0"); err != nil || now != before {
+		t.Errorf("descriptor 0 of the runtime was %s and is %s, %v", before, now, err)
+	}
 	b, err := os.ReadFile(log)
 	f.must(err)
 	var names []string

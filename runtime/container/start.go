@@ -1,6 +1,7 @@
 package container
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -123,6 +124,15 @@ func (c *Container) hookState() (*os.File, error) {
 	return f, nil
 }
 
+// hookOutput is a file in memory for what a hook says: nobody has to read it while the hook runs.
+func hookOutput() (*os.File, error) {
+	fd, err := unix.MemfdCreate("output", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("memfd: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "output"), nil
+}
+
 // startHook runs one hook inside the container and waits for it.
 func (c *Container) startHook(ctx context.Context, h specs.Hook, stdin *os.File) error {
 	ctx, cancel, err := hookTime(ctx, h)
@@ -135,9 +145,17 @@ func (c *Container) startHook(ctx context.Context, h specs.Hook, stdin *os.File)
 		args = []string{h.Path}
 	}
 	mine := own()
-	o := ExecOptions{ID: "startContainer hook", Process: &specs.Process{Args: args, Env: h.Env, Cwd: "/"}, Stdio: [3]*os.File{stdin, nil, nil}}
+	out, err := hookOutput()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = out.Close() }()
+	o := ExecOptions{ID: "startContainer hook", Process: &specs.Process{Args: args, Env: h.Env, Cwd: "/"}, Stdio: [3]*os.File{stdin, out, out}}
 	e := newExecution(c, o, child.Sets{Bounding: ^uint64(0), Effective: mine, Permitted: mine})
 	e.program = h.Path
+	if h.Env == nil { // none of its own: the process's, as with runc
+		o.Process.Env, e.inherits = c.rec.Process.Env, true
+	}
 	p, err := e.run(ctx)
 	if err != nil {
 		return err
@@ -153,7 +171,9 @@ func (c *Container) startHook(ctx context.Context, h specs.Hook, stdin *os.File)
 		return fmt.Errorf("hook %s: wait: %w", h.Path, err)
 	}
 	if ws.ExitStatus() != 0 {
-		return errdefs.FailedPrecondition("hook %s: exit status %d", h.Path, ws.ExitStatus())
+		text := make([]byte, outputLimit)
+		n, _ := out.ReadAt(text, 0)
+		return errdefs.FailedPrecondition("hook %s: exit status %d, output: %s", h.Path, ws.ExitStatus(), bytes.TrimSpace(text[:n]))
 	}
 	return nil
 }
