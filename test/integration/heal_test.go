@@ -26,7 +26,7 @@ func TestNetworksHeal(t *testing.T) {
 		})
 	}
 	link := func() string {
-		return strings.TrimSuffix(strings.Fields(host("ip -o link | grep '"+id+"'"))[1], ":")
+		return strings.TrimSuffix(strings.Fields(host("ip -o link | grep '" + id + "'"))[1], ":")
 	}
 	veth := strings.Split(link(), "@")[0]
 	bridge := host("ip -o link show " + veth + " | sed 's/.* master \\([^ ]*\\) .*/\\1/'")
