@@ -60,6 +60,11 @@ func (b *builder) cgroup(_ specs.Mount, o mount.Options, dest string) error {
 
 func (b *builder) cgroup2(o mount.Options, target int, dest string) error {
 	o.Data = nil
+	if b.k.plan.all&unix.CLONE_NEWCGROUP == 0 && b.k.plan.user {
+		// The machine's whole tree, of which a part may be delegated to the host's user that is root in here
+		// (CVE-2023-25809): to look at only.
+		o.Attr.Set |= unix.MOUNT_ATTR_RDONLY
+	}
 	t, err := b.cgroup2Tree(o)
 	if err != nil {
 		return err
