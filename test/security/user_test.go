@@ -1,6 +1,11 @@
 package security
 
-import "testing"
+import (
+	"strings"
+	"testing"
+
+	"github.com/conex-containers/conex/test/rig"
+)
 
 // crun took a user that it could not read for 0 and executed the program as root (CVE-2026-30892).
 //
@@ -26,4 +31,19 @@ func TestExecUser(t *testing.T) {
 			t.Errorf("exec -g %q: %s", gid, r.Out)
 		}
 	}
+}
+
+// The same through the engine, where names are looked up in the image's files.
+func TestUsersOfTheEngine(t *testing.T) {
+	e, busybox := start(t)
+	e.Docker("run", "-d", "--name", "uu", busybox, "sleep", "1000").OK()
+	for _, user := range []string{"abc", "1000:", ":5", "-1", "4294967296", "1000x", "0x0", "root:nogroup-here"} {
+		for _, r := range []*rig.Result{e.Docker("exec", "-u", user, "uu", "id", "-u"), e.Docker("run", "--rm", "-u", user, busybox, "id", "-u")} {
+			if r.Code == 0 && r.Trim() == "0" && !strings.HasPrefix(user, "root") && user != ":5" {
+				t.Errorf("user %q became root", user)
+			}
+		}
+	}
+	e.Docker("exec", "uu", "grep", "CapInh", "/proc/self/status").OK().Says("0000000000000000")
+	e.Docker("exec", "--privileged", "uu", "grep", "CapInh", "/proc/self/status").OK().Says("0000000000000000")
 }
