@@ -2,7 +2,6 @@ package seccomp
 
 import (
 	"encoding/base64"
-	"encoding/binary"
 	"slices"
 	"strings"
 
@@ -22,12 +21,7 @@ func Raw(text string) (*Program, error) {
 	if len(b) == 0 || len(b)%instructionSize != 0 || len(b)/instructionSize > maxInstructions {
 		return nil, errdefs.InvalidArgument("seccomp: raw filter: %d bytes are not 1 to %d instructions of %d", len(b), maxInstructions, instructionSize)
 	}
-	p := &Program{Flags: unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW}
-	for in := range slices.Chunk(b, instructionSize) {
-		e := binary.NativeEndian
-		p.Filter = append(p.Filter, unix.SockFilter{Code: e.Uint16(in), Jt: in[2], Jf: in[3], K: e.Uint32(in[4:])})
-	}
-	return p, nil
+	return &Program{Filter: decode(b), Flags: unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW}, nil
 }
 
 // instructionSize is that of struct sock_filter.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -98,12 +99,18 @@ func exitOf(err error) int {
 	return 1
 }
 
+// filterCache is no id, so no container's directory either.
+const filterCache = "@filters"
+
 func (a *app) createOptions(c *call) (*container.Options, error) {
 	o := &container.Options{ID: c.args[0], Root: a.root, Bundle: c.opt.bundle, NoPivot: c.opt.noPivot,
 		NoNewKeyring: c.opt.noNewKeyring, SystemdCgroup: a.systemd, NoCgroup: a.noGroups, Rootless: a.rootless, PidFile: c.opt.pidFile,
 		Stdio: [3]*os.File{a.stdin, a.stdout, a.stderr}}
 	if o.Bundle == "" {
 		o.Bundle = "."
+	}
+	if a.root != "" {
+		o.FilterCache = filepath.Join(a.root, filterCache)
 	}
 	var err error
 	if c.opt.config != "" || a.second || os.Getenv("LISTEN_FDS") != "" {

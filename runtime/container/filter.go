@@ -17,7 +17,7 @@ const (
 
 // filterOf is the filter of the configuration: its profile, a compiled one of an annotation, or both, and then what
 // either refuses is refused. crun lets the annotation lift the profile; podman fills annotations from the image's.
-func filterOf(s *specs.Spec) (*seccomp.Program, error) {
+func filterOf(s *specs.Spec, cache seccomp.Cache) (*seccomp.Program, error) {
 	raw, given := s.Annotations[annotationRaw]
 	profile := s.Linux.Seccomp
 	if profile != nil && profile.DefaultAction == "" {
@@ -45,7 +45,7 @@ func filterOf(s *specs.Spec) (*seccomp.Program, error) {
 			return nil, errdefs.InvalidArgument("invalid seccomp syscall `%s`", strings.Join(unknown, "`, `"))
 		}
 	}
-	if filter, err = seccomp.Compile(profile); err != nil || first == nil {
+	if filter, err = cache.Compile(profile); err != nil || first == nil {
 		return filter, err
 	}
 	return first.Before(filter)
@@ -53,7 +53,7 @@ func filterOf(s *specs.Spec) (*seccomp.Program, error) {
 
 // takeFilter compiles the filter and keeps it for the processes to come.
 func (k *creation) takeFilter() (err error) {
-	if k.c.filter, err = filterOf(k.spec); err != nil || k.c.filter == nil {
+	if k.c.filter, err = filterOf(k.spec, seccomp.Cache{Dir: k.o.FilterCache}); err != nil || k.c.filter == nil {
 		return err
 	}
 	if p := k.spec.Linux.Seccomp; p != nil {

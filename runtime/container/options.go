@@ -41,8 +41,9 @@ type Options struct {
 	NoPivot       bool
 	NoNewKeyring  bool
 	SystemdCgroup bool
-	NoCgroup      bool  // make no control group (crun's --cgroup-manager=disabled)
-	Rootless      *bool // whether a control group that may not be made is no error; nil: for all but root
+	NoCgroup      bool   // make no control group (crun's --cgroup-manager=disabled)
+	Rootless      *bool  // whether a control group that may not be made is no error; nil: for all but root
+	FilterCache   string // directory of compiled seccomp profiles, or "": who makes one container and ends gains by it
 	PidFile       string
 	Resctrl       string // where resctrl is mounted, for linux.intelRdt; "" looks for it
 }
