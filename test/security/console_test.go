@@ -20,6 +20,10 @@ func TestConsoleRace(t *testing.T) {
 	b.must(os.WriteFile(b.path("dev/console"), nil, 0o600))
 	b.must(os.Symlink("/proc/sys/kernel/core_pattern", b.path("dev/evil")))
 	b.must(os.Mkdir(b.path("dev/pts"), 0o755))
+	b.must(os.Mkdir(b.path("dev/fake"), 0o755))
+	b.must(os.Symlink("/proc/sys/kernel/core_pattern", b.path("dev/fake/0")))
+	stop, _ := exchange(t, b.path("dev/pts"), b.path("dev/fake"))
+	defer stop()
 	b.spec.Process.Terminal = true
 	socket := b.dir + "/console"
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})

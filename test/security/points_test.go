@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // The same racer, and a mount whose mount point has to be made first: runc's MkdirAll followed the link and left
@@ -28,18 +29,34 @@ func TestMountPointRace(t *testing.T) {
 		specs.Mount{Destination: "/vol/a/new/dir", Type: "tmpfs", Source: "attack"},
 		specs.Mount{Destination: "/vol/a/newer/file", Type: "bind", Source: file, Options: []string{"bind"}})
 	b.race(shared+"/a", shared+"/l", func(*made) {
-		// They have to be made every time.
-		for _, d := range []string{"a", "l"} {
-			for _, n := range []string{"new", "newer"} {
-				_ = os.Remove(filepath.Join(shared, d, n, "dir"))
-				_ = os.Remove(filepath.Join(shared, d, n, "file"))
-				_ = os.Remove(filepath.Join(shared, d, n))
+		// They have to be made every time: in the volume, and where its link leads inside the root; never on the host.
+		for _, d := range []string{shared + "/a", shared + "/l", b.path(dir)} {
+			fd, err := os.OpenFile(d, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+			if err != nil {
+				continue
 			}
+			for _, name := range []string{"new/dir", "newer/file", "new", "newer"} {
+				removeBelow(fd, name)
+			}
+			_ = fd.Close()
 		}
 	})
 	intact()
 	if n := naive(t, shared+"/a", shared+"/l", dir); n == 0 {
 		t.Error("the control, which makes directories by their paths, was never led astray: the racer is too slow to prove anything")
+	}
+}
+
+// removeBelow removes what is at name below a directory that may have another name by now, not through links.
+func removeBelow(dir *os.File, name string) {
+	how := &unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS}
+	parent, err := unix.Openat2(int(dir.Fd()), filepath.Dir(name), how)
+	if err != nil {
+		return
+	}
+	defer func() { _ = unix.Close(parent) }()
+	if unix.Unlinkat(parent, filepath.Base(name), 0) == unix.EISDIR {
+		_ = unix.Unlinkat(parent, filepath.Base(name), unix.AT_REMOVEDIR)
 	}
 }
 
