@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/conex-containers/conex/linux/prelude"
 )
 
 // The collector's target (GOGC) while requests come: the heap lives of a few megabytes, so each collection would be
@@ -32,6 +34,7 @@ func tuneMemory() {
 // watch notes the end of every request to h.
 func (q *quiet) watch(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		prelude.Room()
 		defer q.touch()
 		h.ServeHTTP(w, r)
 	})

@@ -18,7 +18,6 @@ import (
 
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/base/logging"
-	_ "github.com/conex-containers/conex/linux/prelude" // before the Go runtime: coarse timers
 	"github.com/conex-containers/conex/server/docker"
 )
 

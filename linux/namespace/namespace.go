@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/linux/prelude"
 )
 
 // Flag is the CLONE_NEW* flag of the specification's namespace type.
@@ -70,16 +71,6 @@ func Of(pid int, file string) (int, error) {
 	return fd, nil
 }
 
-// room makes the goroutine's stack as large as f will need in one step, where it would grow, and be copied, four times.
-//
-//go:noinline
-func room() {
-	if unix.Getpid() < 0 {
-		var frame [12 << 10]byte
-		_, _ = unix.Getcwd(frame[:])
-	}
-}
-
 // Parent opens the user namespace above userns (ioctl_ns(2)); EPERM when that is not below the caller's own.
 func Parent(userns int) (int, error) {
 	fd, err := unix.IoctlRetInt(userns, unix.NS_GET_PARENT)
@@ -102,7 +93,7 @@ func Throwaway(f func() error) error {
 			runtime.UnlockOSThread()
 			return
 		}
-		room()
+		prelude.Room()
 		done <- f() // never unlocked: the runtime ends the thread with the goroutine
 	}()
 	return <-done

@@ -13,7 +13,7 @@ func EncodeProcess(p *specs.Process) ([]byte, error) {
 		u.Umask != nil || u.Username != "" {
 		return json.Marshal(p)
 	}
-	w := &Writer{}
+	w := &Writer{Text: make([]byte, 0, 2048)}
 	w.Open('{')
 	if p.Terminal {
 		w.Key("terminal").True()

@@ -15,6 +15,7 @@ import (
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/base/ids"
 	"github.com/conex-containers/conex/linux/mount"
+	"github.com/conex-containers/conex/linux/prelude"
 	"github.com/conex-containers/conex/runtime/spec"
 	"github.com/conex-containers/conex/shim/backend"
 	"github.com/conex-containers/conex/shim/reaper"
@@ -23,6 +24,7 @@ import (
 
 // Create makes the container; its process waits for Start.
 func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (_ *taskapi.CreateTaskResponse, err error) {
+	prelude.Room()
 	if err := s.beginCreate(r); err != nil {
 		return nil, err
 	}
