@@ -101,6 +101,10 @@ func (p *Program) setFlags(profile *specs.LinuxSeccomp) error {
 	if profile.DefaultAction == specs.ActNotify {
 		return errdefs.InvalidArgument("SCMP_ACT_NOTIFY cannot be used as default action")
 	}
+	if profile.ListenerPath != "" { // whoever listens there waits for a descriptor, also of a filter that asks nothing
+		p.Listener = true
+		p.Flags |= unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
+	}
 	for _, s := range profile.Syscalls {
 		if s.Action != specs.ActNotify {
 			continue

@@ -35,9 +35,11 @@ func (b *builder) user() {
 	for _, g := range u.AdditionalGids {
 		groups = binary.NativeEndian.AppendUint32(groups, g)
 	}
-	o := b.add(handshake.StepGroups, "", unix.SYS_SETGROUPS, uintptr(len(u.AdditionalGids)), b.bytes(append(groups, 0)))
-	if c.NoGroups && len(u.AdditionalGids) == 0 {
-		o.with(ignore)
+	if !c.KeepGroups {
+		o := b.add(handshake.StepGroups, "", unix.SYS_SETGROUPS, uintptr(len(u.AdditionalGids)), b.bytes(append(groups, 0)))
+		if c.NoGroups && len(u.AdditionalGids) == 0 {
+			o.with(ignore)
+		}
 	}
 	gid, uid := uintptr(u.GID), uintptr(u.UID)
 	b.add(handshake.StepUser, "", unix.SYS_SETRESGID, gid, gid, gid)

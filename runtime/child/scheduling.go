@@ -131,8 +131,42 @@ func (b *builder) scheduler(s *specs.Scheduler) error {
 		}
 		attr.Flags |= bit
 	}
+	if s.Policy == specs.SchedDeadline {
+		if err := deadline(s); err != nil {
+			return err
+		}
+	}
 	b.refs = append(b.refs, attr)
 	b.add(handshake.StepScheduler, string(s.Policy), unix.SYS_SCHED_SETATTR, 0, uintptr(unsafe.Pointer(attr)), 0)
+	return nil
+}
+
+// deadline checks what the kernel refuses with EINVAL alone (sched(7), __checkparam_dl), in crun's words.
+func deadline(s *specs.Scheduler) error {
+	const least, most = 1 << 10, 1 << 63 // DL_SCALE; the sign bit is for comparisons
+	const call = "sched_setattr: `SCHED_DEADLINE` "
+	period := s.Period
+	if period == 0 {
+		period = s.Deadline
+	}
+	switch {
+	case s.Runtime == 0:
+		return errdefs.InvalidArgument("%srequires `runtime`", call)
+	case s.Deadline == 0:
+		return errdefs.InvalidArgument("%srequires `deadline`", call)
+	case s.Runtime > s.Deadline:
+		return errdefs.InvalidArgument("%sruntime (%d) must be <= deadline (%d)", call, s.Runtime, s.Deadline)
+	case s.Deadline > period:
+		return errdefs.InvalidArgument("%sdeadline (%d) must be <= period (%d)", call, s.Deadline, period)
+	}
+	for _, v := range []struct {
+		name  string
+		value uint64
+	}{{"runtime", s.Runtime}, {"deadline", s.Deadline}, {"period", period}} {
+		if v.value < least || v.value >= most {
+			return errdefs.InvalidArgument("%s%s (%d) must be between %d and %d", call, v.name, v.value, uint64(least), uint64(most)-1)
+		}
+	}
 	return nil
 }
 

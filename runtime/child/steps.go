@@ -58,9 +58,11 @@ type Config struct {
 	StateDir int // directory of exec.fifo
 	TTY      int // slave of the terminal; with Init it comes with the Go
 	Stdio    [3]int
-	Extra    []int // descriptors 3.. of the program; numbered above all that they become
-	Keyring  string
-	Labels   []lsm.Label // with Labels or Sysctls, Go brings a private proc
+	// KeepGroups leaves the process the runtime's supplementary groups.
+	KeepGroups bool
+	Extra      []int // descriptors 3.. of the program; numbered above all that they become
+	Keyring    string
+	Labels     []lsm.Label // with Labels or Sysctls, Go brings a private proc
 	// Sysctls are those of user namespaces: the kernel knows which one by who opens the file.
 	Sysctls []Sysctl
 	// NoGroups says that the user namespace forbids setgroups(2): who needs no groups then keeps what the caller had,

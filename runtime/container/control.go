@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -150,6 +151,20 @@ func (c *Container) Delete(ctx context.Context, force bool) error {
 	return nil
 }
 
+// killWait is how long a forced delete waits for the end of the first process, as runc does: one that somebody else has
+// frozen in another control group, or that hangs in the kernel, does not end.
+const killWait = 10 * time.Second
+
+func (c *Container) waitKilled(ctx context.Context) error {
+	bounded, cancel := context.WithTimeout(ctx, killWait)
+	defer cancel()
+	err := pidfd.Wait(bounded, c.Pidfd())
+	if err != nil && ctx.Err() == nil && bounded.Err() != nil {
+		return errdefs.Unavailable("container init still running: process %d is there %v after SIGKILL (is it frozen by another control group?)", c.rec.Pid, killWait)
+	}
+	return err
+}
+
 func (c *Container) delete(ctx context.Context, force bool) error {
 	if c.alive() {
 		if !force {
@@ -162,7 +177,7 @@ func (c *Container) delete(ctx context.Context, force bool) error {
 		if err := c.kill(ctx, unix.SIGKILL, true); err != nil && !errdefs.Is(err, errdefs.ErrUnavailable) {
 			return err
 		}
-		if err := pidfd.Wait(ctx, c.Pidfd()); err != nil {
+		if err := c.waitKilled(ctx); err != nil {
 			return err
 		}
 	}

@@ -20,6 +20,7 @@ type node struct {
 	mode     uint32 // with S_IFCHR, S_IFBLK or S_IFIFO
 	dev      uint64
 	uid, gid int
+	asked    bool // by the configuration: not a default one
 }
 
 // defaultNodes are what every container has (config-linux.md, Default Devices).
@@ -75,7 +76,7 @@ func (b *builder) devices() error {
 }
 
 func specNode(d specs.LinuxDevice) (node, error) {
-	n := node{path: safepath.Clean(d.Path), mode: 0o666, dev: unix.Mkdev(uint32(d.Major), uint32(d.Minor))}
+	n := node{asked: true, path: safepath.Clean(d.Path), mode: 0o666, dev: unix.Mkdev(uint32(d.Major), uint32(d.Minor))}
 	switch d.Type {
 	case "c", "u":
 		n.mode |= unix.S_IFCHR
@@ -102,7 +103,7 @@ func specNode(d specs.LinuxDevice) (node, error) {
 // device makes n by mknod, or where that is not allowed (a user namespace's file system) binds the host's node.
 func (b *builder) device(n node) error {
 	if b.k.plan.user {
-		return b.bindDevice(n)
+		return b.foreignDevice(n)
 	}
 	dir, name, err := b.root.Parent(n.path, pointMode)
 	if err != nil {
@@ -139,23 +140,6 @@ func (b *builder) sameDevice(dir int, name string, n node) error {
 		return b.bindDevice(n) // the place that images keep for a device
 	}
 	return errdefs.InvalidArgument("the root file system has something else in its place")
-}
-
-func (b *builder) bindDevice(n node) error {
-	source, err := mount.Clone(unix.AT_FDCWD, n.path, false)
-	if err != nil {
-		return err
-	}
-	defer source.Close()
-	if err := isDevice(int(source), n.mode&unix.S_IFMT, n.dev); err != nil {
-		return err
-	}
-	target, err := b.root.File(n.path, 0)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = unix.Close(target) }()
-	return source.Attach(target)
 }
 
 // isDevice checks by the descriptor that it is the device that it should be.

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"os"
 	"os/exec"
 	"time"
 
@@ -29,7 +32,7 @@ func runHooks(ctx context.Context, kind string, hooks []specs.Hook, state specs.
 		return err
 	}
 	for i, h := range hooks {
-		if err := runHook(ctx, h, stdin); err != nil {
+		if err := runHook(ctx, h, stdin, state.Annotations); err != nil {
 			return fmt.Errorf("error running %s hook #%d: %w", kind, i, err)
 		}
 	}
@@ -48,7 +51,7 @@ func hookTime(ctx context.Context, h specs.Hook) (context.Context, context.Cance
 	return ctx, cancel, nil
 }
 
-func runHook(ctx context.Context, h specs.Hook, stdin []byte) error {
+func runHook(ctx context.Context, h specs.Hook, stdin []byte, annotations map[string]string) error {
 	ctx, cancel, err := hookTime(ctx, h)
 	if err != nil {
 		return err
@@ -66,6 +69,18 @@ func runHook(ctx context.Context, h specs.Hook, stdin []byte) error {
 	}
 	cmd.Stdin = bytes.NewReader(stdin)
 	cmd.Stdout, cmd.Stderr = &out, &out
+	for name, stream := range map[string]*io.Writer{"run.oci.hooks.stdout": &cmd.Stdout, "run.oci.hooks.stderr": &cmd.Stderr} {
+		path := annotations[name]
+		if path == "" {
+			continue
+		}
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600) // crun's annotations
+		if err != nil {
+			return fmt.Errorf("annotation %s: %w", name, err)
+		}
+		defer func() { _ = f.Close() }()
+		*stream = f
+	}
 	cmd.WaitDelay = time.Second // a daemon that the hook left behind may hold its output open
 	err = prelude.Start(cmd.Start)
 	if err == nil {
@@ -123,7 +138,11 @@ func (b *builder) runHooks() error {
 func warnHooks(ctx context.Context, kind string, hooks []specs.Hook, state specs.State) {
 	for i := range hooks {
 		if err := runHooks(ctx, kind, hooks[i:i+1], state); err != nil {
-			logging.From(ctx).Warn("hook", "container", state.ID, "err", err)
+			text := kind + " hook failed"
+			if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+				text += fmt.Sprintf(" with exit code %d", exit.ExitCode())
+			}
+			logging.From(ctx).Warn(text, "container", state.ID, "err", err)
 		}
 	}
 }

@@ -141,7 +141,7 @@ func (k *creation) open() (stop func(), err error) {
 
 // hotMount works on a thread of its own: first where the sources are, then inside.
 func (k *creation) hotMount(ctx context.Context, list []specs.Mount) (_ []added, err error) {
-	b := &builder{k: k, ctx: ctx, rootT: -1, proc: -1, pts: -1, blank: -1, null: -1, clones: make(map[int]mount.Tree)}
+	b := &builder{k: k, ctx: ctx, rootT: -1, proc: -1, pts: -1, blank: -1, nodes: -1, null: -1, clones: make(map[int]mount.Tree)}
 	defer b.release()
 	if err := b.takeSources(list); err != nil {
 		return nil, err

@@ -29,6 +29,10 @@ func (k *creation) keyring() string {
 	return "_ses." + k.o.ID
 }
 
+// groupsAnnotation asks that the container's first process keeps the runtime's supplementary groups (crun's): for a
+// rootless one they are what lets it read files of groups that its namespace cannot name.
+const groupsAnnotation = "run.oci.keep_original_groups"
+
 // contextBase is where the process offers its file systems: above every descriptor that its program gets.
 const contextBase = 200
 
@@ -95,6 +99,7 @@ func (k *creation) program(ctx context.Context, sync int, tasks []int) (*child.P
 		Contexts: k.names, ContextBase: contextBase, Init: true, MountNS: k.plan.newMount, Back: k.plan.back, Root: -1, StateDir: k.state, TTY: -1,
 		Stdio: k.files.stdio, Extra: k.files.extra, Keyring: k.keyring(), Labels: k.labels, Sysctls: k.ownSysctls(), NoGroups: k.plan.user && idmap.NoGroups("self"), Process: p, Home: true, Linux: k.spec.Linux,
 		Limits: lim, Sets: sets(ctx, p.Capabilities, k.plan.user), Seccomp: k.c.filter, Landlock: k.landlock != nil,
+		KeepGroups: k.spec.Annotations[groupsAnnotation] == "1",
 	})
 }
 

@@ -72,6 +72,8 @@ type builder struct {
 	pts     mount.Tree            // the devpts on /dev/pts
 	bare    map[string]mount.Tree // proc and sysfs by where they were mounted
 	blank   mount.Tree            // the empty read-only directory that covers masked ones
+	nodes   mount.Tree            // the tmpfs of makeDevice
+	made    int                   // nodes in it
 	null    int                   // the host's /dev/null, checked
 	bound   bool                  // /dev is a bind mount: its nodes are its owner's
 	late    []lateAttr
@@ -138,7 +140,7 @@ func (k *creation) await(context.Context, *cleanup.Stack) error {
 // buildRoot makes the process's root.
 func (k *creation) buildRoot(ctx context.Context, _ *cleanup.Stack) error {
 	k.contextsOf = k.c.pidfd
-	b := &builder{k: k, ctx: ctx, rootT: -1, proc: -1, pts: -1, blank: -1, null: -1}
+	b := &builder{k: k, ctx: ctx, rootT: -1, proc: -1, pts: -1, blank: -1, nodes: -1, null: -1}
 	return namespace.Throwaway(func() error {
 		defer b.release()
 		return b.build()

@@ -56,6 +56,9 @@ func sysctl(s *specs.Spec, key, path string) error {
 		}
 		return nil
 	case path == "kernel/domainname" && private(specs.UTSNamespace):
+		if s.Domainname != "" && s.Domainname != s.Linux.Sysctl[key] {
+			return errdefs.InvalidArgument("sysctl %q is not allowed as it conflicts with the OCI %q field", key, "domainname")
+		}
 		return nil
 	case path == "kernel/hostname" && private(specs.UTSNamespace):
 		return errdefs.InvalidArgument("sysctl %q is not allowed as it conflicts with the OCI %q field", key, "hostname")
