@@ -34,17 +34,33 @@ func (b *builder) scheduling() error {
 	if p.ExecCPUAffinity == nil || b.c.Init {
 		return nil
 	}
-	for _, list := range []string{p.ExecCPUAffinity.Initial, p.ExecCPUAffinity.Final} {
-		if list == "" {
-			continue
-		}
-		mask, err := parseList("process.execCPUAffinity", list, maxCPUs)
-		if err != nil {
-			return err
-		}
-		b.add(handshake.StepAffinity, list, unix.SYS_SCHED_SETAFFINITY, 0, uintptr(len(mask)), b.bytes(mask))
+	_, err := b.affinity(p.ExecCPUAffinity.Final)
+	return err
+}
+
+// firstAffinity is where a process runs until it is in the container's groups, whose processors may be others. One that
+// the clone has put into a v2 group is there already: then processors that the group does not have are no error.
+func (b *builder) firstAffinity() error {
+	p := b.c.Process
+	if p.ExecCPUAffinity == nil || b.c.Init {
+		return nil
 	}
-	return nil
+	o, err := b.affinity(p.ExecCPUAffinity.Initial)
+	if o != nil && len(b.c.Tasks) == 0 {
+		o.with(unknownOK)
+	}
+	return err
+}
+
+func (b *builder) affinity(list string) (*op, error) {
+	if list == "" {
+		return nil, nil
+	}
+	mask, err := parseList("process.execCPUAffinity", list, maxCPUs)
+	if err != nil {
+		return nil, err
+	}
+	return b.add(handshake.StepAffinity, list, unix.SYS_SCHED_SETAFFINITY, 0, uintptr(len(mask)), b.bytes(mask)), nil
 }
 
 // personality: linux/personality.h, PER_LINUX32 = 8.

@@ -112,7 +112,10 @@ func Build(c *Config) (*Program, error) {
 	if err := b.arguments(); err != nil {
 		return nil, err
 	}
-	b.inherit()     //  1 keep no descriptor of the host, be untraceable
+	b.inherit() //  1 keep no descriptor of the host, be untraceable
+	if err := b.firstAffinity(); err != nil {
+		return nil, err
+	}
 	b.cgroups()     //  2 while there is one thread: no RCU wait
 	b.namespaces()  //  3 enter, make, become root of the user namespace
 	b.fileSystems() //  4 open what only a process in these namespaces can

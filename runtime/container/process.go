@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 
@@ -125,7 +126,14 @@ func (k *creation) second() error {
 
 // read waits for a message; Failed and a silent end are errors.
 func (k *creation) read() (handshake.Message, error) {
-	return readMessage(k.host, k.prog)
+	m, err := readMessage(k.host, k.prog)
+	if !errors.Is(err, io.EOF) {
+		return m, err
+	}
+	if n, e := k.c.group.OOMKills(); e == nil && n > 0 {
+		err = errdefs.FailedPrecondition("unable to start container process: container init was OOM-killed (memory limit too low?)")
+	}
+	return m, err
 }
 
 func readMessage(host int, prog *child.Program) (handshake.Message, error) {
