@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"runtime"
 	"syscall"
 	"testing"
@@ -269,6 +270,11 @@ func TestKernelTakesDockerProfile(t *testing.T) {
 		fprog := unix.SockFprog{Len: uint16(len(prog.Filter)), Filter: &prog.Filter[0]}
 		if _, _, e := syscall.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, uintptr(prog.Flags), uintptr(unsafe.Pointer(&fprog))); e != 0 {
 			result <- e
+			return
+		}
+		// By x32's number too, whether or not the kernel has that ABI: the filter comes first.
+		if _, _, e := syscall.RawSyscall(unix.SYS_GETSID|x32Bit, 0, 0, 0); runtime.GOARCH == "amd64" && e != unix.EXDEV {
+			result <- fmt.Errorf("x32: %w", e)
 			return
 		}
 		_, _, e := syscall.RawSyscall(unix.SYS_GETSID, 0, 0, 0)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -234,8 +235,14 @@ func (tr *tree) etc() {
 // Probe builds the test images' own program.
 func Probe(t testing.TB) []byte {
 	t.Helper()
+	return ProbeFor(t, runtime.GOARCH)
+}
+
+// ProbeFor is Probe for another architecture that the machine executes.
+func ProbeFor(t testing.TB, arch string) []byte {
+	t.Helper()
 	path := t.TempDir() + "/probe"
-	Exec(t, []string{"CGO_ENABLED=0"}, nil, "go", "build", "-trimpath", "-o", path, "github.com/conex-containers/conex/test/rig/probe").OK()
+	Exec(t, []string{"CGO_ENABLED=0", "GOARCH=" + arch}, nil, "go", "build", "-trimpath", "-o", path, "github.com/conex-containers/conex/test/rig/probe").OK()
 	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
