@@ -57,7 +57,23 @@ type Container interface {
 	Delete(ctx context.Context) error
 }
 
-// Runtime makes containers.
+// Runtime makes containers, anew or of a checkpoint. One of a checkpoint runs when Restore returns.
 type Runtime interface {
 	Create(ctx context.Context, c Config) (Container, error)
+	Restore(ctx context.Context, c Config, from Checkpoint) (Container, error)
+}
+
+// Checkpointer is a Container that can be written to files.
+type Checkpointer interface {
+	Checkpoint(ctx context.Context, to Checkpoint) error
+}
+
+// Checkpoint says where a container's state is written to or read from, and what it holds (criu(8)).
+type Checkpoint struct {
+	Image, Work, Parent string // directories; Work and Parent may be ""
+
+	LeaveRunning, OpenTCP, ExternalUnixSockets, Terminal, FileLocks bool
+
+	CgroupsMode     string
+	EmptyNamespaces []string
 }

@@ -55,7 +55,12 @@ type foreign struct {
 
 // Create makes a container. Unlike the own runtime's, its rootfs is mounted where the host sees it, below the bundle:
 // the command line has no other way.
-func (f Foreign) Create(ctx context.Context, c Config) (_ Container, err error) {
+func (f Foreign) Create(ctx context.Context, c Config) (Container, error) {
+	return f.make(ctx, c, []string{"create"})
+}
+
+// make runs the command that makes a container, with all that every one of them takes.
+func (f Foreign) make(ctx context.Context, c Config, command []string) (_ Container, err error) {
 	var undo cleanup.Stack
 	defer undo.Run(ctx, &err)
 	m := &foreign{runtime: f, id: c.ID, root: c.Root, bundle: c.Bundle}
@@ -77,7 +82,7 @@ func (f Foreign) Create(ctx context.Context, c Config) (_ Container, err error) 
 	if c.SystemdCgroup {
 		m.runtime.Args = append(slices.Clone(f.Args), "--systemd-cgroup")
 	}
-	args := []string{"create", "--bundle", c.Bundle, "--pid-file", pidPath}
+	args := append(command, "--bundle", c.Bundle, "--pid-file", pidPath)
 	if c.NoPivot {
 		args = append(args, "--no-pivot")
 	}

@@ -18,7 +18,15 @@ type InProcess struct{}
 
 // Create makes a container; its process waits for Start.
 func (InProcess) Create(ctx context.Context, c Config) (Container, error) {
-	made, err := container.Create(ctx, container.Options{
+	made, err := container.Create(ctx, optionsOf(c))
+	if err != nil {
+		return nil, err
+	}
+	return &inProcess{made}, nil
+}
+
+func optionsOf(c Config) container.Options {
+	return container.Options{
 		ID:       c.ID,
 		Root:     c.Root,
 		Bundle:   c.Bundle,
@@ -31,14 +39,31 @@ func (InProcess) Create(ctx context.Context, c Config) (Container, error) {
 		SystemdCgroup: c.SystemdCgroup,
 		NoPivot:       c.NoPivot,
 		NoNewKeyring:  c.NoNewKeyring,
-	})
+	}
+}
+
+// Restore makes a container of a checkpoint by CRIU.
+func (InProcess) Restore(ctx context.Context, c Config, from Checkpoint) (Container, error) {
+	made, err := container.Restore(ctx, optionsOf(c), checkpointOptions(from))
 	if err != nil {
 		return nil, err
 	}
 	return &inProcess{made}, nil
 }
 
+func checkpointOptions(c Checkpoint) container.CheckpointOptions {
+	return container.CheckpointOptions{
+		ImagePath: c.Image, WorkPath: c.Work, ParentPath: c.Parent,
+		LeaveRunning: c.LeaveRunning, TCPEstablished: c.OpenTCP, ExternalUnixSockets: c.ExternalUnixSockets,
+		ShellJob: c.Terminal, FileLocks: c.FileLocks, CgroupsMode: c.CgroupsMode, EmptyNS: c.EmptyNamespaces,
+	}
+}
+
 type inProcess struct{ c *container.Container }
+
+func (p *inProcess) Checkpoint(ctx context.Context, to Checkpoint) error {
+	return p.c.Checkpoint(ctx, checkpointOptions(to))
+}
 
 func (p *inProcess) Pid() int                        { return p.c.Pid() }
 func (p *inProcess) Cgroup() *cgroup.Group           { return p.c.Cgroup() }

@@ -11,6 +11,7 @@ import (
 	"github.com/conex-containers/conex/api/shim/taskapi"
 	"github.com/conex-containers/conex/api/shim/wire"
 	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/shim/backend"
 )
 
 // Kill signals the container's process, an exec, or everything in the container.
@@ -146,7 +147,34 @@ func (c *container) execs() map[int]string {
 	return m
 }
 
-// Checkpoint needs a CRIU, which the shim does not drive.
-func (s *service) Checkpoint(_ context.Context, r *taskapi.CheckpointTaskRequest) (*wire.Empty, error) {
-	return nil, errdefs.NotImplemented("container %s: checkpoint", r.ID)
+// Checkpoint writes the container's state to files, by containerd's options for runc.
+func (s *service) Checkpoint(ctx context.Context, r *taskapi.CheckpointTaskRequest) (*wire.Empty, error) {
+	c, err := s.find(r.ID)
+	if err != nil {
+		return nil, err
+	}
+	var o taskapi.CheckpointOptions
+	if kind := r.Options.Type(); kind != "" && kind != taskapi.TypeCheckpointOptions {
+		return nil, errdefs.InvalidArgument("checkpoint options of type %q are not known", kind)
+	}
+	if err := wire.Unmarshal(r.Options.Content(), &o); err != nil {
+		return nil, errdefs.InvalidArgument("checkpoint options: %w", err)
+	}
+	writer, ok := c.Container.(backend.Checkpointer)
+	if !ok {
+		return nil, errdefs.NotImplemented("container %s: its runtime writes no checkpoints", r.ID)
+	}
+	c.state.Lock()
+	defer c.state.Unlock()
+	defer s.reaper.Hold()() // criu is a child
+	err = writer.Checkpoint(context.WithoutCancel(ctx), backend.Checkpoint{
+		Image: r.Path, Work: o.WorkPath, Parent: o.ParentPath, LeaveRunning: !o.Exit, OpenTCP: o.OpenTCP,
+		ExternalUnixSockets: o.ExternalUnixSockets, Terminal: o.Terminal, FileLocks: o.FileLocks,
+		CgroupsMode: o.CgroupsMode, EmptyNamespaces: o.EmptyNamespaces,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.events.Publish(&taskapi.TaskCheckpointed{ContainerID: c.id, Checkpoint: r.Path})
+	return &wire.Empty{}, nil
 }

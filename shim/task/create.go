@@ -53,9 +53,6 @@ func (s *service) beginCreate(r *taskapi.CreateTaskRequest) error {
 	if r.ID != s.cfg.ID && s.cfg.Containerd == nil {
 		return errdefs.InvalidArgument("this is the shim of %s, not of %s", s.cfg.ID, r.ID)
 	}
-	if r.Checkpoint != "" {
-		return errdefs.NotImplemented("container %s: restore from a checkpoint", r.ID)
-	}
 	if _, ok := s.containers[r.ID]; ok {
 		return errdefs.AlreadyExists("container %s exists already", r.ID)
 	}
@@ -150,7 +147,7 @@ func (s *service) make(ctx context.Context, r *taskapi.CreateTaskRequest, o *opt
 
 	release := s.reaper.Hold()
 	defer release()
-	made, err := runtimeOf(o).Create(ctx, backend.Config{
+	made, err := makeBy(ctx, runtimeOf(o), r, backend.Config{
 		ID: r.ID, Root: o.Root, Bundle: r.Bundle, Spec: spec, Rootfs: mounts(r), NetNS: s.netns,
 		Stdio: io.Files(), Terminal: terminalOf(io, spec.Process),
 		SystemdCgroup: o.systemdCgroup, NoPivot: o.noPivot, NoNewKeyring: o.noNewKeyring,
@@ -166,10 +163,27 @@ func (s *service) make(ctx context.Context, r *taskapi.CreateTaskRequest, o *opt
 		recorder: recorder, procs: map[string]*process{"": p},
 	}
 	undo.Release()
-	io.Start() // before anybody can hear of the end, which waits for what Start has begun
-	s.reaper.Watch(p.pid, func(e reaper.Exit) { s.finish(c, p, e) })
+	if p.pid != 0 {
+		s.begin(c, p)
+	}
 	s.takeParked(ctx, io, int(o.Streams))
 	return c, nil
+}
+
+// makeBy makes a container, or with a checkpoint one that its start makes.
+func makeBy(ctx context.Context, rt backend.Runtime, r *taskapi.CreateTaskRequest, c backend.Config) (backend.Container, error) {
+	if r.Checkpoint == "" {
+		return rt.Create(ctx, c)
+	}
+	from := backend.Checkpoint{Image: r.Checkpoint, Parent: r.ParentCheckpoint, Terminal: c.Terminal != nil}
+	return backend.Latent(func(ctx context.Context) (backend.Container, error) { return rt.Restore(ctx, c, from) }), nil
+}
+
+// begin carries the streams of a container's own process, and waits for its end. The reaper is held since before the
+// process was made.
+func (s *service) begin(c *container, p *process) {
+	p.io.Start() // before anybody can hear of the end, which waits for what Start has begun
+	s.reaper.Watch(p.pid, func(e reaper.Exit) { s.finish(c, p, e) })
 }
 
 func runtimeOf(o *options) backend.Runtime {
@@ -241,6 +255,13 @@ func (s *service) Start(ctx context.Context, r *taskapi.ProcessRequest) (*taskap
 	if err := c.Start(ctx); err != nil {
 		return nil, err
 	}
+	if pid == 0 { // restored
+		pid = c.Pid()
+		p.mu.Lock()
+		p.pid = pid
+		p.mu.Unlock()
+		s.begin(c, p)
+	}
 	p.setStarted()
 	s.settle(settleAfterStart)
 	s.events.Publish(&taskapi.TaskStart{ContainerID: c.id, Pid: uint32(pid)})
@@ -268,6 +289,9 @@ func (s *service) Delete(ctx context.Context, r *taskapi.ProcessRequest) (*taska
 		defer s.reaper.Hold()()
 		if err := c.Delete(context.WithoutCancel(ctx)); err != nil {
 			return nil, err
+		}
+		if pid == 0 {
+			p.io.Leave() // never restored
 		}
 		c.unwatch()
 		s.mu.Lock()

@@ -154,17 +154,18 @@ func (g *guest) shims() (pids []int) {
 
 // checkLeft ends containerd, and looks for what it has left: shims, mounts, bundles, groups.
 func (g *guest) checkLeft() {
+	defer func() { _ = g.cmd.Process.Kill() }() // when a check gives up
 	rig.Eventually(g.T, bound, "the shims end", func() bool { return len(g.shims()) == 0 })
 	for _, pid := range g.shims() {
 		g.Errorf("left: shim %d", pid)
 		_ = unix.Kill(pid, unix.SIGKILL)
 	}
+	rig.Eventually(g.T, bound, "the bundles are removed", func() bool {
+		bundles, _ := filepath.Glob(g.dir + "/state/io.containerd.runtime.v2.task/" + boxSpace + "/*")
+		return len(bundles) == 0
+	})
 	_ = g.cmd.Process.Signal(unix.SIGTERM)
 	_ = g.cmd.Wait()
-	bundles, _ := filepath.Glob(g.dir + "/state/io.containerd.runtime.v2.task/" + boxSpace + "/*")
-	if len(bundles) > 0 {
-		g.Errorf("left: %v", bundles)
-	}
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	for line := range strings.Lines(string(mounts)) {
 		if strings.Contains(line, g.dir) {
@@ -237,16 +238,23 @@ func TestShimUnderContainerd(t *testing.T) {
 			t.Errorf("events: %s", got)
 		}
 	})
+	t.Run("want of memory", func(t *testing.T) {
+		g := g.in(t)
+		g.run([]string{"-d", "--memory-limit", "20971520"}, nil, "o1", "sh", "-c", "dd if=/dev/zero of=/dev/null bs=60M count=1; sleep 1000").OK()
+		rig.Eventually(t, bound, "it is told", func() bool { return contains(g.log(), "topic=/tasks/oom") })
+		g.remove("o1")
+	})
 	t.Run("restart", func(t *testing.T) { restart(g.in(t)) })
 	t.Run("shim killed", func(t *testing.T) {
+		const seldom = "98765" // seconds: a process that only this test has
 		g := g.in(t)
-		g.run([]string{"-d"}, nil, "k1", "sleep", "1000").OK()
+		g.run([]string{"-d"}, nil, "k1", "sleep", seldom).OK()
 		for _, pid := range g.shims() {
 			_ = unix.Kill(pid, unix.SIGKILL)
 		}
 		rig.Eventually(t, bound, "containerd cleans up", func() bool { return g.state("k1") == "" })
 		g.ctr("containers", "rm", "k1").OK()
-		if out, _ := exec.Command("pgrep", "-f", "^sleep 1000$").Output(); len(out) > 0 {
+		if out, _ := exec.Command("pgrep", "-f", "^sleep "+seldom+"$").Output(); len(out) > 0 {
 			t.Errorf("the container's process is left: %s", out)
 		}
 	})
