@@ -167,7 +167,7 @@ func deadline(s *specs.Scheduler) error {
 	}
 	switch {
 	case s.Runtime == 0:
-		return errdefs.InvalidArgument("%srequires `runtime`", call)
+		return errdefs.InvalidArgument("%srequires `runtime`: %[1]sruntime must be greater than 0", call)
 	case s.Deadline == 0:
 		return errdefs.InvalidArgument("%srequires `deadline`", call)
 	case s.Runtime > s.Deadline:

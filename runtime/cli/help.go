@@ -13,6 +13,9 @@ import (
 
 // help prints in the form of runc's, whose first lines some programs look at.
 func (a *app) help(w io.Writer, fs *flag.FlagSet) {
+	if a.name == asCrun {
+		_, _ = fmt.Fprintln(w, crunUsage(""))
+	}
 	_, _ = fmt.Fprintf(w, "NAME:\n   %s - Open Container Initiative runtime\n\nUSAGE:\n   %s [global options] COMMAND [command options] [arguments...]\n\nCOMMANDS:\n",
 		a.name, a.name)
 	for _, c := range commands() {
@@ -23,6 +26,9 @@ func (a *app) help(w io.Writer, fs *flag.FlagSet) {
 }
 
 func (a *app) commandHelp(cmd *command, c *call) {
+	if a.name == asCrun {
+		_, _ = fmt.Fprintln(a.stdout, crunUsage(cmd.name))
+	}
 	_, _ = fmt.Fprintf(a.stdout, "NAME:\n   %s %s - %s\n\nUSAGE:\n   %s %s [command options] %s\n\nOPTIONS:\n", a.name, cmd.name, cmd.about, a.name, cmd.name, cmd.usage)
 	printFlags(a.stdout, c.flags)
 }
@@ -52,6 +58,9 @@ func (a *app) printVersion() {
 		_, _ = fmt.Fprintf(a.stdout, "commit: %s\n", commit)
 	}
 	_, _ = fmt.Fprintf(a.stdout, "spec: %s\ngo: %s\n", specs.Version, runtime.Version())
+	if a.name == asCrun {
+		_, _ = fmt.Fprintln(a.stdout, crunFeatures)
+	}
 }
 
 // development is the number of a build that no tag has given one.

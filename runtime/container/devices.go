@@ -47,6 +47,9 @@ func (b *builder) devices() error {
 	if b.bound {
 		return nil
 	}
+	if err := b.ownDev(); err != nil {
+		return err
+	}
 	nodes := make([]node, 0, 8)
 	seen := make(map[string]bool)
 	for _, d := range b.k.spec.Linux.Devices {
@@ -73,6 +76,19 @@ func (b *builder) devices() error {
 		}
 	}
 	return nil
+}
+
+// ownDev refuses a root file system whose /dev is a link: the nodes would be somewhere that the image chose, and nobody
+// has a use for that but an attacker (CVE-2026-41579, CVE-2026-47766).
+func (b *builder) ownDev() error {
+	fd, err := b.root.OpenPlain("/dev", unix.O_PATH|unix.O_DIRECTORY)
+	if err == nil {
+		return unix.Close(fd)
+	}
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return errdefs.InvalidArgument("/dev of the root file system must be an ordinary directory: %w", err)
 }
 
 func specNode(d specs.LinuxDevice) (node, error) {

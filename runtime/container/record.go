@@ -69,7 +69,7 @@ type record struct {
 // dir is the container's state directory. The id is checked here, so that none ever leaves root.
 func dir(root, id string) (string, error) {
 	if _, err := ids.Parse(id); err != nil {
-		return "", err
+		return "", fmt.Errorf("invalid container id format: container ID with an invalid character, or reserved: %w", err)
 	}
 	return filepath.Join(root, id), nil
 }
