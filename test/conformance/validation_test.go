@@ -31,9 +31,10 @@ var failing = strings.Fields(`delete_resources hooks linux_cgroups_blkio linux_c
 	linux_process_apparmor_profile misc_props pidfile poststart_fail prestart process_capabilities process_capabilities_fail
 	process_rlimits start`)
 
-// racing are those that send a signal as soon as the container counts as running, which is before its shell has set
-// the trap for it.
-var racing = []string{"killsig"}
+// racing are those that race with their own container: killsig sends a signal as soon as the container counts as running,
+// which is before its shell has set the trap for it; poststart wants its hook to write later than the program that was
+// executed just before it.
+var racing = []string{"killsig", "poststart"}
 
 // validation is where the programs run: they look for their helper and their root file system in the working directory.
 type validation struct {
