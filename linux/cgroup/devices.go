@@ -113,6 +113,10 @@ func (d *devices) apply(r specs.LinuxDeviceCgroup) error {
 		case 'm':
 			a |= mknod
 		default:
+			if letter == 'a' && !r.Allow {
+				a = everything // "all", in some configurations
+				continue
+			}
 			return errdefs.InvalidArgument("linux.resources.devices: access %q: only r, w and m are known", r.Access)
 		}
 	}

@@ -2,6 +2,8 @@ package child
 
 import (
 	"encoding/binary"
+	"fmt"
+	"math/bits"
 	"slices"
 	"strconv"
 	"strings"
@@ -95,12 +97,12 @@ func (b *builder) memoryPolicy(m *specs.LinuxMemoryPolicy) error {
 	}
 	mode := slices.Index(memoryModes, m.Mode)
 	if mode < 0 {
-		return errdefs.InvalidArgument("linux.memoryPolicy.mode %q is not known", m.Mode)
+		return errdefs.InvalidArgument("linux.memoryPolicy: invalid memory policy mode %q", m.Mode)
 	}
 	for _, f := range m.Flags {
 		bit, ok := memoryFlags[f]
 		if !ok {
-			return errdefs.InvalidArgument("linux.memoryPolicy.flags: %q is not known", f)
+			return errdefs.InvalidArgument("linux.memoryPolicy: invalid memory policy flag %q", f)
 		}
 		mode |= bit
 	}
@@ -110,7 +112,14 @@ func (b *builder) memoryPolicy(m *specs.LinuxMemoryPolicy) error {
 	}
 	nodes, err := parseList("linux.memoryPolicy.nodes", m.Nodes, maxNodes)
 	if err != nil {
-		return err
+		return fmt.Errorf("invalid memory policy node: %w", err)
+	}
+	if m.Mode == specs.MpolDefault || m.Mode == specs.MpolLocal {
+		n := 0
+		for _, b := range nodes {
+			n += bits.OnesCount8(b)
+		}
+		return errdefs.InvalidArgument("linux.memoryPolicy: %s mode requires 0 nodes but got %d", m.Mode, n)
 	}
 	// The kernel takes one bit less than it is told (set_mempolicy(2), Bugs).
 	b.add(handshake.StepMemoryPolicy, string(m.Mode), unix.SYS_SET_MEMPOLICY, uintptr(mode), b.bytes(nodes), maxNodes+1)

@@ -3,6 +3,7 @@ package container
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -18,7 +19,10 @@ func (b *builder) hide() error {
 			return fmt.Errorf("read-only path %s: %w", p, err)
 		}
 	}
-	for _, p := range b.k.spec.Linux.MaskedPaths {
+	for i, p := range b.k.spec.Linux.MaskedPaths {
+		if slices.Contains(b.k.spec.Linux.MaskedPaths[:i], p) {
+			continue
+		}
 		if err := b.mask(p); err != nil {
 			return fmt.Errorf("masked path %s: %w", p, err)
 		}

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/conex-containers/conex/linux/cgroup"
 	"github.com/conex-containers/conex/linux/resctrl"
 )
@@ -65,6 +67,8 @@ func fill(t *testing.T, v reflect.Value) {
 		*p = &resctrl.Group{}
 	case *cgroup.Unit:
 		*p = cgroup.Unit{Name: "conex-1.scope"}
+	case **specs.Linux:
+		*p = &specs.Linux{}
 	case *string:
 		*p = "text"
 	case *int:
