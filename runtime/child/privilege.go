@@ -44,8 +44,7 @@ func (b *builder) user() {
 	gid, uid := uintptr(u.GID), uintptr(u.UID)
 	b.add(handshake.StepUser, "", unix.SYS_SETRESGID, gid, gid, gid)
 	b.add(handshake.StepUser, "", unix.SYS_SETRESUID, uid, uid, uid)
-	// A change of ids sets it to fs.suid_dumpable, which an administrator may have made 1.
-	b.add(handshake.StepUser, "", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0)
+	b.untraceable()
 	s := c.Sets
 	if !b.early() {
 		// The filter comes before the last capset, and loading it takes this one. What the user may enter is
@@ -57,6 +56,12 @@ func (b *builder) user() {
 	if b.early() {
 		b.ambient()
 	}
+}
+
+// untraceable is inherit's, once more: a change of ids or of the user namespace sets the process to what
+// fs.suid_dumpable says, which an administrator may have made 1.
+func (b *builder) untraceable() {
+	b.add(handshake.StepUser, "", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0)
 }
 
 // early reports whether the capabilities are final before the start.

@@ -245,6 +245,7 @@ func (b *builder) namespaces() {
 	if user {
 		b.add(handshake.StepUserNS, "", unix.SYS_SETRESGID, 0, 0, 0)
 		b.add(handshake.StepUserNS, "", unix.SYS_SETRESUID, 0, 0, 0)
+		b.untraceable()
 	}
 	if c.Unshare != 0 {
 		b.add(handshake.StepUnshare, "", unix.SYS_UNSHARE, uintptr(c.Unshare))

@@ -296,11 +296,8 @@ func (e *execution) spawn(ctx context.Context, inside int) (*child.Program, *Pro
 		return prog, out, clone()
 	}
 	return prog, out, namespace.Throwaway(func() error {
-		if err := untraceable(); err != nil {
+		if err := enterPids(target); err != nil {
 			return err
-		}
-		if err := unix.Setns(target, unix.CLONE_NEWPID); err != nil {
-			return fmt.Errorf("enter the container's pid namespace: %w", err)
 		}
 		return clone()
 	})

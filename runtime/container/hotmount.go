@@ -112,8 +112,8 @@ func (k *creation) open() (stop func(), err error) {
 	fd := -1
 	err = namespace.Throwaway(func() (err error) {
 		if all&unix.CLONE_NEWPID != 0 {
-			if err := unix.Setns(target, unix.CLONE_NEWPID); err != nil {
-				return fmt.Errorf("enter the container's pid namespace: %w", err)
+			if err := enterPids(target); err != nil {
+				return err
 			}
 		}
 		_, fd, err = child.Clone(prog, 0, -1)

@@ -221,6 +221,17 @@ func (p *plan) enter() int {
 	return own & (unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP)
 }
 
+// enterPids lets the next process that this thread clones be in the pid namespace of the process that target is.
+func enterPids(target int) error {
+	if err := untraceable(); err != nil {
+		return err
+	}
+	if err := unix.Setns(target, unix.CLONE_NEWPID); err != nil {
+		return fmt.Errorf("enter the container's pid namespace: %w", err)
+	}
+	return nil
+}
+
 // untraceable makes this process, and so the one that it clones, refuse ptrace(2) and looks at its descriptors. The
 // clone appears in a pid namespace that others are in already, as a copy of this process with all its descriptors,
 // before it has made a single call (CVE-2016-9962). A user namespace protects likewise, and without privileges the

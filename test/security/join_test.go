@@ -68,15 +68,44 @@ func TestExecIsClosed(t *testing.T) {
 	for range 500 {
 		m.exec("true").OK()
 	}
+	b.nothingOpen(500)
+}
+
+// `mounts add` sends a process into the user namespace of the container that has a copy of the host's whole tree.
+func TestMountingProcessIsClosed(t *testing.T) {
+	const root = 100000
+	b := newBundle(t)
+	mapping := []specs.LinuxIDMapping{{ContainerID: 0, HostID: root, Size: 65536}}
+	b.spec.Linux.UIDMappings, b.spec.Linux.GIDMappings = mapping, mapping
+	b.spec.Linux.Namespaces = append(b.spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+	for _, set := range []*[]string{&b.spec.Process.Capabilities.Bounding, &b.spec.Process.Capabilities.Effective, &b.spec.Process.Capabilities.Permitted} {
+		*set = append(*set, "CAP_SYS_PTRACE", "CAP_SYS_ADMIN") // of its own user namespace
+	}
+	b.must(os.WriteFile(b.path("bin/probe"), rig.Probe(t), 0o755))
+	b.must(os.Chmod(b.path("vol"), 0o777))
+	b.spec.Process.Args = []string{"probe", "watch-joins", "/vol/seen"}
+	m := b.start()
+	file := b.dir + "/mounts.json"
+	b.must(os.WriteFile(file, []byte(`[{"destination":"/tmp","type":"tmpfs","source":"tmpfs"}]`), 0o600))
+	for range 100 {
+		b.runtime("mounts", "add", m.id, file).OK()
+		b.runtime("mounts", "remove", m.id, file).OK()
+	}
+	b.nothingOpen(100)
+}
+
+// nothingOpen demands that the container's probe met processes before their programs, and got hold of nothing.
+func (b *bundle) nothingOpen(of int) {
+	b.t.Helper()
 	seen, err := os.ReadFile(b.path("vol/seen"))
 	b.must(err)
 	met := strings.Count(string(seen), "met")
-	t.Logf("%d of 500 processes were met before their program", met)
+	b.t.Logf("%d of %d processes were met before their program", met, of)
 	if strings.Contains(string(seen), "OPEN") {
-		t.Errorf("%s", seen)
+		b.t.Errorf("%s", seen)
 	}
 	if met == 0 {
-		t.Error("no process was met before its program: the race was not run")
+		b.t.Error("no process was met before its program: the race was not run")
 	}
 }
 
