@@ -134,6 +134,53 @@ func (r *record) encode() ([]byte, error) {
 	return w.Text, nil
 }
 
+// decodeRecord reads what encode has written; false leaves the text to encoding/json.
+func decodeRecord(b []byte) (*record, bool) {
+	r := &record{}
+	ok := spec.DecodeObject(b, func(key string, m spec.Member) {
+		switch key {
+		case "ociVersion":
+			r.Version = m.Str()
+		case "id":
+			r.ID = m.Str()
+		case "pid":
+			r.Pid = int(m.Signed())
+		case "start":
+			r.Start = m.Unsigned()
+		case "bundle":
+			r.Bundle = m.Str()
+		case "rootfs":
+			r.Rootfs = m.Str()
+		case "created":
+			var err error
+			if r.Created, err = time.Parse(time.RFC3339Nano, m.Str()); err != nil {
+				m.Unknown()
+			}
+		case "owner":
+			r.Owner = int(m.Signed())
+		case "cgroups":
+			r.Cgroups = m.Dictionary()
+		case "namespaces":
+			r.Namespaces = int(m.Signed())
+		case "joined":
+			r.Joined = int(m.Signed())
+		case "binds":
+			r.Binds = m.Words()
+		case "filter":
+			r.Filter = m.Bool()
+		case "filterFlags":
+			r.FilterFlags = uint(m.Unsigned())
+		case "process":
+			r.ProcessText = m.Raw()
+		case "hooks":
+			r.HooksText = m.Raw()
+		default:
+			m.Unknown()
+		}
+	})
+	return r, ok
+}
+
 // loadRecord reads a state file; errdefs.ErrNotFound when the container does not exist.
 func loadRecord(dir, id string) (*record, error) {
 	b, err := os.ReadFile(filepath.Join(dir, stateName))
@@ -147,9 +194,12 @@ func loadRecord(dir, id string) (*record, error) {
 }
 
 func parseRecord(b []byte, id string) (_ *record, err error) {
-	r := &record{}
-	if err := json.Unmarshal(b, r); err != nil {
-		return nil, fmt.Errorf("container %s: %s: %w", id, stateName, err)
+	r, ok := decodeRecord(b)
+	if !ok {
+		r = &record{}
+		if err := json.Unmarshal(b, r); err != nil {
+			return nil, fmt.Errorf("container %s: %s: %w", id, stateName, err)
+		}
 	}
 	if r.Process, err = spec.DecodeProcess(r.ProcessText); err != nil {
 		return nil, fmt.Errorf("container %s: %s: process: %w", id, stateName, err)

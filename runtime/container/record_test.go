@@ -32,6 +32,15 @@ func TestRecordEncoding(t *testing.T) {
 		if string(got) != string(want) {
 			t.Errorf("%s:\n%s\n%s", name, got, want)
 		}
+		back, ok := decodeRecord(got)
+		if ok != (name != "rare") || ok && !reflect.DeepEqual(*back, r) {
+			t.Errorf("%s: read back %t:\n%+v\n%+v", name, ok, back, r)
+		}
+	}
+	for _, text := range []string{`{"id":"a"`, `{"id":null}`, `{"pid":1.5}`, `{"created":"yesterday"}`, `{"process":7}`, `{"process":`, ``} {
+		if r, ok := decodeRecord([]byte(text)); ok {
+			t.Errorf("%s: taken as %+v", text, r)
+		}
 	}
 	// A member that encode does not know would be lost: each one, alone, has to come out.
 	v := reflect.ValueOf(&bare).Elem()
@@ -48,6 +57,9 @@ func TestRecordEncoding(t *testing.T) {
 		want, _ := json.Marshal(&r)
 		if string(got) != string(want) {
 			t.Errorf("%s:\n%s\n%s", v.Type().Field(i).Name, got, want)
+		}
+		if back, ok := decodeRecord(got); ok && !reflect.DeepEqual(*back, r) {
+			t.Errorf("%s: read back:\n%+v\n%+v", v.Type().Field(i).Name, back, r)
 		}
 	}
 }

@@ -197,6 +197,14 @@ func (r *reader) dictionary() map[string]string {
 
 // value reads a value of a kind that is rare, by encoding/json.
 func value[T any](r *reader) *T {
+	out := new(T)
+	text := r.raw()
+	r.odd = r.odd || json.Unmarshal(text, out) != nil
+	return out
+}
+
+// raw returns the text of the object or list that is next.
+func (r *reader) raw() []byte {
 	r.next()
 	start, depth := r.at, 0
 	for r.at < len(r.text) && !r.odd {
@@ -213,9 +221,8 @@ func value[T any](r *reader) *T {
 			break
 		}
 	}
-	out := new(T)
-	r.odd = r.odd || depth != 0 || start == r.at || (r.text[start] != '{' && r.text[start] != '[') || json.Unmarshal(r.text[start:r.at], out) != nil
-	return out
+	r.odd = r.odd || depth != 0 || start == r.at || (r.text[start] != '{' && r.text[start] != '[')
+	return r.text[min(start, len(r.text)):min(r.at, len(r.text))]
 }
 
 func pointer[T any](v T) *T { return &v }
