@@ -11,10 +11,10 @@ import (
 )
 
 // The collector's target (GOGC) while requests come: the heap lives of a few megabytes, so each collection would be
-// due after two more, and be a sixth of all that a start costs. At rest the memory goes back at once instead.
+// due after two more, and be a sixth of all that a start costs. At rest the memory goes back instead.
 const (
 	busyGC = 400
-	rest   = 3 * time.Second // without a request
+	rest   = 15 * time.Second // without a request: what is given back has to be faulted in again
 )
 
 // quiet gives memory back to the kernel whenever the daemon has come to rest.

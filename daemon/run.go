@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
@@ -51,7 +52,7 @@ func Run(ctx context.Context, c *Config, product string, stderr io.Writer) (err 
 	d.open(ctx, idle.watch(door), p.listeners)
 	log.Info("conexd is ready", "version", product, "instance", p.instance, "hosts", c.Hosts, "data-root", c.DataRoot, "pid", os.Getpid())
 	notify("READY=1")
-	idle.touch() // what starting needed and running does not
+	go debug.FreeOSMemory() // what starting needed and running does not
 	err = d.wait(signals, func() { c = reload(c, p, log, level) })
 	notify("STOPPING=1")
 	log.Info("conexd is stopping; containers go on")
