@@ -252,7 +252,7 @@ func (k *creation) prepare(ctx context.Context, _ *cleanup.Stack) (err error) {
 	if k.files, err = placeFiles(k.o.Stdio, k.o.ExtraFiles, p.Terminal); err != nil {
 		return err
 	}
-	if err := k.takeFilter(); err != nil {
+	if err := k.takeFilter(ctx); err != nil {
 		return err
 	}
 	if k.labels, err = lsm.ForExec(p.ApparmorProfile, p.SelinuxLabel); err != nil {

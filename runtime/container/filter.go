@@ -1,11 +1,16 @@
 package container
 
 import (
+	"context"
+	"fmt"
+	"log/slog"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/base/logging"
 	"github.com/conex-containers/conex/linux/seccomp"
 )
 
@@ -52,9 +57,12 @@ func filterOf(s *specs.Spec, cache seccomp.Cache) (*seccomp.Program, error) {
 }
 
 // takeFilter compiles the filter and keeps it for the processes to come.
-func (k *creation) takeFilter() (err error) {
+func (k *creation) takeFilter(ctx context.Context) (err error) {
 	if k.c.filter, err = filterOf(k.spec, seccomp.Cache{Dir: k.o.FilterCache}); err != nil || k.c.filter == nil {
 		return err
+	}
+	if log := logging.From(ctx); log.Enabled(ctx, slog.LevelDebug) { // as runc says it, which its suite looks for
+		log.Debug(fmt.Sprintf("seccomp filter flags: %d", k.c.filter.Flags&^unix.SECCOMP_FILTER_FLAG_NEW_LISTENER))
 	}
 	if p := k.spec.Linux.Seccomp; p != nil {
 		k.c.rec.ListenerPath, k.c.rec.ListenerMetadata = p.ListenerPath, p.ListenerMetadata

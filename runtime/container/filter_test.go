@@ -101,12 +101,16 @@ func TestListener(t *testing.T) {
 		}
 		receive(specs.StateCreating, r.Pid())
 		f.must(r.Start(t.Context()))
-		p, err := r.Exec(t.Context(), ExecOptions{ID: "e", Process: &specs.Process{Args: []string{"mkdir", "/tmp/second"}, Cwd: "/", Env: r.Process().Env, NoNewPrivileges: nnp}})
+		later, err := Load(f.root, "c1") // as another process would
+		f.must(err)
+		p, err := later.Exec(t.Context(), ExecOptions{ID: "e", Process: &specs.Process{Args: []string{"mkdir", "/tmp/second"}, Cwd: "/", Env: r.Process().Env, NoNewPrivileges: nnp}})
 		f.must(err)
 		receive(specs.StateRunning, p.Pid())
 		if ws := wait(t, p.Pid()); ws.ExitStatus() != 0 {
 			t.Errorf("mkdir: %v", ws.ExitStatus())
 		}
+		f.must(p.Close())
+		f.must(later.Close())
 		for _, dir := range []string{"tmp/first", "tmp/second"} {
 			if _, err := os.Stat(f.path(dir)); err != nil {
 				t.Errorf("the agent let it go on, but: %v", err)

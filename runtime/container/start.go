@@ -144,14 +144,18 @@ func (c *Container) startHook(ctx context.Context, h specs.Hook, stdin *os.File)
 	if len(args) == 0 {
 		args = []string{h.Path}
 	}
-	mine := own()
 	out, err := hookOutput()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = out.Close() }()
-	o := ExecOptions{ID: "startContainer hook", Process: &specs.Process{Args: args, Env: h.Env, Cwd: "/"}, Stdio: [3]*os.File{stdin, out, out}}
-	e := newExecution(c, o, child.Sets{Bounding: ^uint64(0), Effective: mine, Permitted: mine})
+	process := *c.rec.Process
+	process.Args, process.Env, process.Cwd, process.Terminal, process.ConsoleSize = args, h.Env, "/", false, nil
+	o := ExecOptions{ID: "startContainer hook", Process: &process, Stdio: [3]*os.File{stdin, out, out}}
+	e := newExecution(c, o, sets(ctx, process.Capabilities, c.rec.Namespaces&unix.CLONE_NEWUSER != 0))
+	if e.filt, err = c.loadedFilter(); err != nil {
+		return err
+	}
 	e.program = h.Path
 	if h.Env == nil { // none of its own: the process's, as with runc
 		o.Process.Env, e.inherits = c.rec.Process.Env, true
@@ -169,6 +173,9 @@ func (c *Container) startHook(ctx context.Context, h specs.Hook, stdin *os.File)
 	var ws syscall.WaitStatus
 	if _, err := syscall.Wait4(p.pid, &ws, 0, nil); err != nil {
 		return fmt.Errorf("hook %s: wait: %w", h.Path, err)
+	}
+	if ws.Signaled() {
+		return errdefs.FailedPrecondition("hook %s: signal: %s", h.Path, ws.Signal())
 	}
 	if ws.ExitStatus() != 0 {
 		text := make([]byte, outputLimit)
