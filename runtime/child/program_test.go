@@ -53,6 +53,7 @@ set standard streams         fcntl
 set standard streams         fcntl
 set standard streams         fcntl
 join session keyring         keyctl _ses.x
+join session keyring         keyctl _ses.x
 set umask                    umask
 set rlimit                   prlimit64 RLIMIT_NOFILE
 chdir to cwd                 chdir ("/") set in config.json

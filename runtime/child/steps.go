@@ -330,9 +330,14 @@ func (b *builder) session() {
 	if c.Keyring != "" {
 		// ENOSYS without CONFIG_KEYS, EDQUOT and EPERM under other runtimes: a session keyring is a courtesy.
 		b.add(handshake.StepKeyring, c.Keyring, unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, b.text(c.Keyring)).
-			with(ignore)
+			to(slotA).with(ignore)
+		b.add(handshake.StepKeyring, c.Keyring, unix.SYS_KEYCTL, unix.KEYCTL_SETPERM, 0, sessionPerm).from(1, slotA).with(ignore)
 	}
 }
+
+// sessionPerm is what a new session keyring permits, and that its user may search it (keyrings(7)): else no later process
+// of the container could join it.
+const sessionPerm = 0x3f1b0000
 
 // terminal makes the slave the controlling terminal and the three streams.
 func (b *builder) terminal() {

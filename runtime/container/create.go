@@ -189,7 +189,7 @@ func (k *creation) claim(_ context.Context, undo *cleanup.Stack) error {
 	}
 	s := k.spec
 	k.c = &Container{dir: d, pidfd: -1, rec: &record{Version: s.Version, ID: k.o.ID, Bundle: k.o.Bundle, Created: time.Now().UTC(),
-		Owner: os.Geteuid(), Annotations: spec.OwnAnnotations(s), Process: s.Process, Hooks: s.Hooks}}
+		Owner: os.Geteuid(), NoNewKeyring: k.o.NoNewKeyring, Annotations: spec.OwnAnnotations(s), Process: s.Process, Hooks: s.Hooks}}
 	if s.Linux.Personality != nil || s.Linux.MemoryPolicy != nil {
 		k.c.rec.Inherited = &specs.Linux{Personality: s.Linux.Personality, MemoryPolicy: s.Linux.MemoryPolicy}
 	}

@@ -282,6 +282,7 @@ func (e *execution) spawn(ctx context.Context, inside int) (*child.Program, *Pro
 		Sync: inside, Tasks: tasks, StateDir: -1, TTY: tty, Back: -1, Root: e.root, Stdio: e.files.stdio, Extra: e.files.extra,
 		Joins:    []child.Join{{FD: target, Flags: all &^ unix.CLONE_NEWPID, Name: "of the container"}},
 		NoGroups: all&unix.CLONE_NEWUSER != 0 && idmap.NoGroups(strconv.Itoa(e.c.rec.Pid)),
+		Keyring:  e.c.keyring(),
 		Labels:   e.label, Process: p, Linux: e.c.rec.Inherited, Program: e.program, Home: e.program == "" || e.inherits, Limits: lim, Sets: e.sets, Seccomp: e.filt, Landlock: e.policy != nil,
 	})
 	if err != nil {

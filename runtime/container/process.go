@@ -23,11 +23,11 @@ import (
 )
 
 // keyring is the name of the container's session keyring, as runc names it.
-func (k *creation) keyring() string {
-	if k.o.NoNewKeyring {
+func (c *Container) keyring() string {
+	if c.rec.NoNewKeyring {
 		return ""
 	}
-	return "_ses." + k.o.ID
+	return "_ses." + c.rec.ID
 }
 
 // groupsAnnotation asks that the container's first process keeps the runtime's supplementary groups (crun's): for a
@@ -98,7 +98,7 @@ func (k *creation) program(ctx context.Context, sync int, tasks []int) (*child.P
 	return child.Build(&child.Config{
 		Sync: sync, Tasks: tasks, Joins: k.plan.joins, NewUser: k.plan.newUser, LateUser: k.plan.lateUser, Unshare: k.plan.unshare, Fork: k.plan.fork,
 		Contexts: k.names, ContextBase: contextBase, Init: true, MountNS: k.plan.newMount, Back: k.plan.back, Root: -1, StateDir: k.state, TTY: -1,
-		Stdio: k.files.stdio, Extra: k.files.extra, Keyring: k.keyring(), Labels: k.labels, Sysctls: k.ownSysctls(), NoGroups: k.plan.user && idmap.NoGroups("self"), Process: p, Home: true, Linux: k.spec.Linux,
+		Stdio: k.files.stdio, Extra: k.files.extra, Keyring: k.c.keyring(), Labels: k.labels, Sysctls: k.ownSysctls(), NoGroups: k.plan.user && idmap.NoGroups("self"), Process: p, Home: true, Linux: k.spec.Linux,
 		Limits: lim, Sets: sets(ctx, p.Capabilities, k.plan.user), Seccomp: k.c.filter, Landlock: k.landlock != nil,
 		KeepGroups: k.spec.Annotations[groupsAnnotation] == "1",
 	})

@@ -37,27 +37,28 @@ const (
 // record is state.json: all that a later process needs of the container. Pid alone says nothing: with Start it
 // names one process of this boot.
 type record struct {
-	Version     string            `json:"ociVersion"`
-	ID          string            `json:"id"`
-	Pid         int               `json:"pid"`
-	Start       uint64            `json:"start"`
-	Bundle      string            `json:"bundle"`
-	Rootfs      string            `json:"rootfs,omitempty"`
-	Created     time.Time         `json:"created"`
-	Owner       int               `json:"owner"`
-	Annotations map[string]string `json:"annotations,omitempty"`
-	Cgroups     map[string]string `json:"cgroups"`
-	Resctrl     *resctrl.Group    `json:"intelRdt,omitempty"`
-	Unit        cgroup.Unit       `json:"unit,omitzero"`    // of the systemd driver
-	Namespaces  int               `json:"namespaces"`       // CLONE_NEW* that the process is in and the host is not
-	Joined      int               `json:"joined,omitempty"` // those of them that it shares with others
-	Binds       []string          `json:"binds,omitempty"`  // destinations of bind mounts
-	Process     *specs.Process    `json:"-"`                // in ProcessText
-	Hooks       *specs.Hooks      `json:"-"`
-	Filter      bool              `json:"filter,omitempty"` // seccomp.bpf is there
-	FilterFlags uint              `json:"filterFlags,omitempty"`
-	Landlock    json.RawMessage   `json:"landlock,omitempty"` // the policy
-	Inherited   *specs.Linux      `json:"linux,omitempty"`    // personality and memory policy: also of processes that come later
+	Version      string            `json:"ociVersion"`
+	ID           string            `json:"id"`
+	Pid          int               `json:"pid"`
+	Start        uint64            `json:"start"`
+	Bundle       string            `json:"bundle"`
+	Rootfs       string            `json:"rootfs,omitempty"`
+	Created      time.Time         `json:"created"`
+	Owner        int               `json:"owner"`
+	Annotations  map[string]string `json:"annotations,omitempty"`
+	Cgroups      map[string]string `json:"cgroups"`
+	Resctrl      *resctrl.Group    `json:"intelRdt,omitempty"`
+	Unit         cgroup.Unit       `json:"unit,omitzero"` // of the systemd driver
+	Namespaces   int               `json:"namespaces"`    // CLONE_NEW* that the process is in and the host is not
+	NoNewKeyring bool              `json:"noNewKeyring,omitempty"`
+	Joined       int               `json:"joined,omitempty"` // those of them that it shares with others
+	Binds        []string          `json:"binds,omitempty"`  // destinations of bind mounts
+	Process      *specs.Process    `json:"-"`                // in ProcessText
+	Hooks        *specs.Hooks      `json:"-"`
+	Filter       bool              `json:"filter,omitempty"` // seccomp.bpf is there
+	FilterFlags  uint              `json:"filterFlags,omitempty"`
+	Landlock     json.RawMessage   `json:"landlock,omitempty"` // the policy
+	Inherited    *specs.Linux      `json:"linux,omitempty"`    // personality and memory policy: also of processes that come later
 
 	ListenerPath     string `json:"listenerPath,omitempty"`
 	ListenerMetadata string `json:"listenerMetadata,omitempty"`
@@ -93,7 +94,7 @@ func (r *record) save(dir string) (err error) {
 
 // encode writes the record as encoding/json does, which keeps what is rare.
 func (r *record) encode() ([]byte, error) {
-	if len(r.Annotations) > 0 || r.Resctrl != nil || r.ListenerPath != "" || r.ListenerMetadata != "" || r.Landlock != nil || r.Inherited != nil || r.Unit != (cgroup.Unit{}) || r.ProcessText == nil {
+	if len(r.Annotations) > 0 || r.Resctrl != nil || r.NoNewKeyring || r.ListenerPath != "" || r.ListenerMetadata != "" || r.Landlock != nil || r.Inherited != nil || r.Unit != (cgroup.Unit{}) || r.ProcessText == nil {
 		return json.Marshal(r)
 	}
 	created, err := r.Created.MarshalJSON()

@@ -2,6 +2,8 @@ package container
 
 import (
 	"bytes"
+	"debug/elf"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -212,5 +214,47 @@ func TestSchedulingErrors(t *testing.T) {
 				_ = r
 			}
 		}
+	}
+}
+
+// TestPrintKeyring is what TestSessionKeyring runs inside.
+func TestPrintKeyring(t *testing.T) {
+	if os.Getenv("CONEX_TEST_KEYRING") == "" {
+		return
+	}
+	id, err := unix.KeyctlGetKeyringID(unix.KEY_SPEC_SESSION_KEYRING, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := unix.KeyctlString(unix.KEYCTL_DESCRIBE, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Printf("session %d %s\n", id, text)
+}
+
+// The container has a session keyring of its own, which later processes join; the caller's stays outside.
+func TestSessionKeyring(t *testing.T) {
+	f := newFixture(t)
+	self, err := os.ReadFile("/proc/self/exe")
+	f.must(err)
+	program, err := elf.NewFile(bytes.NewReader(self))
+	f.must(err)
+	if program.Section(".interp") != nil {
+		t.Skip("NOT RUN: the test's program is not static: set CGO_ENABLED=0, as make does")
+	}
+	f.must(os.WriteFile(f.path("bin/self"), self, 0o755))
+	const tell = "CONEX_TEST_KEYRING=1 self -test.run TestPrintKeyring | grep session"
+	f.sh(tell + "; echo end; sleep 100")
+	r, err := f.create()
+	f.must(err)
+	f.must(r.Start(t.Context()))
+	r.until("end\n")
+	own := strings.TrimSuffix(r.output(), "\nend\n")
+	if !strings.HasSuffix(own, ";_ses.c1") || !strings.Contains(own, ";3f1b0000;") {
+		t.Errorf("the container has %q", own)
+	}
+	if later := r.exec(tell); later != own {
+		t.Errorf("a later process has %q, the first one %q", later, own)
 	}
 }
