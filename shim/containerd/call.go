@@ -26,6 +26,8 @@ type Call struct {
 	Debug     bool
 	// MaxVersion is MAX_SHIM_VERSION, the task service's version that containerd speaks at most; "" before 1.7.
 	MaxVersion string
+
+	cgroup string // that the shim is to be in, of the options; "": containerd's
 }
 
 // Protocol names what the running shim speaks, in all answers.

@@ -30,9 +30,11 @@ func Info(version string, in io.Reader, out io.Writer) error {
 	binary := ""
 	if len(input) > 0 {
 		info.Options = &options
-		if binary, err = task.BinaryName(&options); err != nil {
+		runc, err := task.RuncOptions(&options)
+		if err != nil {
 			return err
 		}
+		binary = runc.BinaryName
 	}
 	features, err := featuresOf(binary)
 	if err != nil {

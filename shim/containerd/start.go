@@ -18,6 +18,7 @@ import (
 	"github.com/conex-containers/conex/api/shim/wire"
 	"github.com/conex-containers/conex/linux/mount"
 	"github.com/conex-containers/conex/runtime/spec"
+	"github.com/conex-containers/conex/shim/task"
 )
 
 // groupAnnotations say which containers share a shim: those of a pod.
@@ -48,6 +49,8 @@ func Start(c Call, in io.Reader, out io.Writer) error {
 		if params.SocketDir != "" {
 			dir = params.SocketDir
 		}
+	} else if err := c.takeOptions(input); err != nil {
+		return err
 	}
 	path, err := c.ensure(dir)
 	if err != nil {
@@ -70,6 +73,24 @@ func (c *Call) take(p *taskapi.BootstrapParams) {
 		c.Address = p.GRPCAddress
 	}
 	c.Debug = c.Debug || p.LogLevel < 0
+	for _, e := range p.Extensions {
+		if e.Value.Type() == taskapi.TypeRuncOptions {
+			if o, err := task.RuncOptions(e.Value); err == nil {
+				c.cgroup = o.ShimCgroup
+			}
+		}
+	}
+}
+
+// takeOptions reads what an older containerd writes to stdin: the options of the runtime, or nothing.
+func (c *Call) takeOptions(input []byte) error {
+	var options wire.Any
+	if err := wire.Unmarshal(input, &options); err != nil {
+		return fmt.Errorf("options: %w", err)
+	}
+	o, err := task.RuncOptions(&options)
+	c.cgroup = o.ShimCgroup
+	return err
 }
 
 func (c *Call) answer(address string, bootstrap bool) []byte {
@@ -203,7 +224,37 @@ func (c *Call) launch(socket string, listener int) error {
 	if err != nil {
 		return fmt.Errorf("execute the shim: %w", err)
 	}
-	return c.easeOOM(pid)
+	if err := errors.Join(c.easeOOM(pid), c.place(pid)); err != nil {
+		_ = unix.Kill(pid, unix.SIGKILL) // a child that nobody has waited for: the number is its own
+		return err
+	}
+	return nil
+}
+
+// place moves the shim into the control group that the options name, in every hierarchy that has it. Its containers
+// have groups of their own.
+func (c *Call) place(pid int) error {
+	if c.cgroup == "" {
+		return nil
+	}
+	name := filepath.Clean("/" + c.cgroup)
+	files, err := filepath.Glob("/sys/fs/cgroup/*" + name + "/cgroup.procs")
+	if err != nil {
+		return err
+	}
+	files = append(files, "/sys/fs/cgroup"+name+"/cgroup.procs")
+	placed := false
+	for _, file := range files {
+		err := os.WriteFile(file, []byte(strconv.Itoa(pid)), 0)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("shim's control group: %w", err)
+		}
+		placed = placed || err == nil
+	}
+	if !placed {
+		return fmt.Errorf("the shim's control group %s does not exist", name)
+	}
+	return nil
 }
 
 // executable opens this program, sealed where the kernel can, on a descriptor above those that a child gets.

@@ -39,7 +39,7 @@ func (s *service) options(r *taskapi.CreateTaskRequest) (*options, error) {
 		}
 		return o, nil
 	}
-	runc, err := runcOptions(r.Options)
+	runc, err := RuncOptions(r.Options)
 	if err != nil {
 		return nil, err
 	}
@@ -52,8 +52,8 @@ func (s *service) options(r *taskapi.CreateTaskRequest) (*options, error) {
 	return o, os.WriteFile(filepath.Join(r.Bundle, OptionsName), wire.Marshal(&o.CreateOptions), 0o600)
 }
 
-// runcOptions decodes containerd's options; none are the defaults.
-func runcOptions(a *wire.Any) (o taskapi.RuncOptions, err error) {
+// RuncOptions decodes containerd's options of a runtime; none are the defaults.
+func RuncOptions(a *wire.Any) (o taskapi.RuncOptions, err error) {
 	switch strings.TrimPrefix(a.Type(), "type.googleapis.com/") {
 	case "":
 	case taskapi.TypeRuncOptions:
@@ -97,6 +97,8 @@ func readSettings(generic *taskapi.RuntimeOptions, o *taskapi.RuncOptions) error
 			o.BinaryName = value
 		case "Root":
 			o.Root = value
+		case "ShimCgroup":
+			o.ShimCgroup = value
 		case "SystemdCgroup":
 			o.SystemdCgroup = value == "true"
 		case "NoPivotRoot":
@@ -110,10 +112,4 @@ func readSettings(generic *taskapi.RuntimeOptions, o *taskapi.RuncOptions) error
 		}
 	}
 	return nil
-}
-
-// BinaryName is the OCI runtime that containerd's options name, "" for the built-in one.
-func BinaryName(a *wire.Any) (string, error) {
-	o, err := runcOptions(a)
-	return o.BinaryName, err
 }

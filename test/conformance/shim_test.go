@@ -158,6 +158,30 @@ func TestStartProtocols(t *testing.T) {
 	}
 }
 
+// The shim is in the control group that the options of the runtime name.
+func TestShimCgroup(t *testing.T) {
+	id := "grouped-" + strconv.Itoa(os.Getpid())
+	group := "/sys/fs/cgroup/pids/" + id
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
+		group = "/sys/fs/cgroup/" + id
+	}
+	if err := os.Mkdir(group, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		rig.Eventually(t, bound, "the group is empty", func() bool { return os.Remove(group) == nil })
+	})
+	dir := bundle(t, id, "", "true")
+	options := wire.Marshal(&wire.Any{TypeURL: taskapi.TypeRuncOptions, Value: wire.Marshal(&taskapi.RuncOptions{ShimCgroup: "/" + id})})
+	address := string(startShim(t, dir, id, nil, options))
+	procs, err := os.ReadFile(group + "/cgroup.procs")
+	connected, callErr := taskapi.NewClient(dialShim(t, address)).Connect(t.Context(), &taskapi.ContainerRequest{ID: id})
+	if err != nil || callErr != nil || strings.TrimSpace(string(procs)) != strconv.Itoa(int(connected.ShimPid)) {
+		t.Errorf("in the group are %s, not %v (%v, %v)", procs, connected, err, callErr)
+	}
+	shutDown(t, address)
+}
+
 // checkProcess demands of a shim what lets it outlive containerd.
 func checkProcess(t *testing.T, pid int) {
 	t.Helper()

@@ -54,6 +54,7 @@ func TestContainerdsOwnMessages(t *testing.T) {
 		{&bootstrap.BootstrapParams{
 			InstanceID: "i", Namespace: "n", LogLevel: bootstrap.LogLevel_LOG_LEVEL_DEBUG, ContainerdVersion: "v", ContainerdTtrpcAddress: "t",
 			ContainerdGrpcAddress: "g", ContainerdBinary: "b", SocketDir: proto.String("d"),
+			Extensions: []*bootstrap.Extension{{Value: some}, {}},
 		}, &taskapi.BootstrapParams{}},
 		{&bootstrap.BootstrapResult{Version: 3, Address: "a", Protocol: "ttrpc"}, &taskapi.BootstrapResult{}},
 		{&types.RuntimeInfo{

@@ -82,6 +82,7 @@ type BootstrapParams struct {
 	TTRPCAddress      string
 	GRPCAddress       string
 	ContainerdBinary  string
+	Extensions        []*Extension
 	SocketDir         string
 }
 
@@ -94,8 +95,15 @@ func (m *BootstrapParams) Fields(f *wire.Fields) {
 	f.String(5, &m.TTRPCAddress)
 	f.String(6, &m.GRPCAddress)
 	f.String(7, &m.ContainerdBinary)
+	wire.Subs(f, 8, &m.Extensions)
 	f.String(9, &m.SocketDir)
 }
+
+// Extension is one more thing that containerd tells, such as a runtime's options.
+type Extension struct{ Value *wire.Any }
+
+// Fields lists the message's fields.
+func (m *Extension) Fields(f *wire.Fields) { wire.Sub(f, 1, &m.Value) }
 
 // BootstrapResult is its answer on stdout.
 type BootstrapResult struct {
