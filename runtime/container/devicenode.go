@@ -16,12 +16,21 @@ var deviceAttr = mount.Attr{Set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC
 
 // foreignDevice puts n into the root of a container in a user namespace, whose file systems can hold no device: it is
 // bound from elsewhere. What the configuration describes is made, in a file system of the runtime's, so that its owner
-// and mode are right and the host need not have it; default devices, and where making is not allowed, are the host's.
+// and mode are right and the host need not have it. Default devices are the host's, and so is what may not be made or
+// has an owner that the container cannot name.
 func (b *builder) foreignDevice(n node) error {
 	if !n.asked {
 		return b.bindDevice(n)
 	}
-	source, err := b.makeDevice(n)
+	uid, err := b.k.uids.Host(uint32(n.uid))
+	if err != nil {
+		return b.bindDevice(n) // an engine may have written the host's ids
+	}
+	gid, err := b.k.gids.Host(uint32(n.gid))
+	if err != nil {
+		return b.bindDevice(n)
+	}
+	source, err := b.makeDevice(n, int(uid), int(gid))
 	if errors.Is(err, unix.EPERM) {
 		return b.bindDevice(n)
 	}
@@ -33,7 +42,7 @@ func (b *builder) foreignDevice(n node) error {
 }
 
 // makeDevice makes n in a tmpfs that is mounted nowhere else, and clones a mount of it alone.
-func (b *builder) makeDevice(n node) (mount.Tree, error) {
+func (b *builder) makeDevice(n node, uid, gid int) (mount.Tree, error) {
 	if b.nodes < 0 {
 		t, err := mount.New("tmpfs", "tmpfs", mount.Options{Data: []string{"mode=0700", "nr_blocks=1"}})
 		if err != nil {
@@ -41,20 +50,12 @@ func (b *builder) makeDevice(n node) (mount.Tree, error) {
 		}
 		b.nodes = b.own(t)
 	}
-	uid, err := b.k.uids.Host(uint32(n.uid))
-	if err != nil {
-		return -1, err
-	}
-	gid, err := b.k.gids.Host(uint32(n.gid))
-	if err != nil {
-		return -1, err
-	}
 	b.made++
 	name := strconv.Itoa(b.made)
 	if err := unix.Mknodat(int(b.nodes), name, n.mode, int(n.dev)); err != nil {
 		return -1, fmt.Errorf("mknod: %w", err)
 	}
-	if err := unix.Fchownat(int(b.nodes), name, int(uid), int(gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := unix.Fchownat(int(b.nodes), name, uid, gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return -1, fmt.Errorf("chown: %w", err)
 	}
 	t, err := mount.Clone(int(b.nodes), name, false)

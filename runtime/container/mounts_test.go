@@ -205,9 +205,11 @@ func TestDevicesInUserNamespace(t *testing.T) {
 	f := newFixture(t)
 	f.userNamespace()
 	mode, uid, gid := os.FileMode(0o644), uint32(10), uint32(11)
+	foreign := uint32(70000) // not mapped
 	f.spec.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/mine", Type: "c", Major: 1, Minor: 5, FileMode: &mode, UID: &uid, GID: &gid},
-		{Path: "/dev/pipe", Type: "p", FileMode: &mode}}
+		{Path: "/dev/pipe", Type: "p", FileMode: &mode},
+		{Path: "/dev/full", Type: "c", Major: 1, Minor: 7, GID: &foreign}}
 	f.spec.Linux.Resources.Devices = append(f.spec.Linux.Resources.Devices, specs.LinuxDeviceCgroup{Allow: true, Access: "rwm"})
-	f.expect("stat -c '%t:%T %a %u:%g' /dev/mine; stat -c '%F %a %u' /dev/pipe; head -c 3 /dev/mine | wc -c; grep -c ' /dev/null .*nosuid,noexec' /proc/self/mountinfo; stat -c %t:%T /dev/null",
-		"1:5 644 10:11\nfifo 644 0\n3\n1\n1:3")
+	f.expect("stat -c '%t:%T %a %u:%g' /dev/mine; stat -c '%F %a %u' /dev/pipe; head -c 3 /dev/mine | wc -c; grep -c ' /dev/null .*nosuid,noexec' /proc/self/mountinfo; stat -c %t:%T /dev/null /dev/full",
+		"1:5 644 10:11\nfifo 644 0\n3\n1\n1:3\n1:7")
 }
