@@ -18,9 +18,10 @@ import (
 	"github.com/conex-containers/conex/shim/stdio"
 )
 
-// Bounds of the stream socket: the size of one Header, and how long Create waits for those that were announced.
+// Bounds of the stream socket: the size of one Header (the bytes that an HTTP server has read ahead are 4 KiB at most),
+// and how long Create waits for those that were announced.
 const (
-	maxHeader  = 64 << 10
+	maxHeader  = 16 << 10
 	parkedWait = 10 * time.Second
 )
 
