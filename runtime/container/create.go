@@ -21,6 +21,7 @@ import (
 	"github.com/conex-containers/conex/linux/pidfd"
 	"github.com/conex-containers/conex/linux/safepath"
 	"github.com/conex-containers/conex/runtime/child"
+	"github.com/conex-containers/conex/runtime/handshake"
 	"github.com/conex-containers/conex/runtime/spec"
 )
 
@@ -85,7 +86,7 @@ func (k *creation) create(ctx context.Context) (_ *Container, err error) {
 		k.finish,      // 11 let it go on to exec.fifo
 	} {
 		if err := step(ctx, &undo); err != nil {
-			return nil, errors.Join(context.Cause(ctx), err)
+			return nil, errors.Join(context.Cause(ctx), k.explain(err))
 		}
 	}
 	if k.stop != nil && !k.stop() {
@@ -102,6 +103,17 @@ func (k *creation) poststop(ctx context.Context) {
 		return
 	}
 	warnHooks(context.WithoutCancel(ctx), "poststop", k.spec.Hooks.Poststop, k.c.stateAs(specs.StateStopped).State)
+}
+
+// explain adds to an error of the process what its errno does not say.
+func (k *creation) explain(err error) error {
+	var e *handshake.Error
+	if errors.As(err, &e) && e.Step == handshake.StepScheduler && e.Errno == unix.EPERM && k.spec.Linux.Resources != nil &&
+		k.spec.Linux.Resources.CPU != nil && k.spec.Linux.Resources.CPU.Cpus != "" {
+		// A deadline task needs all processors of its scheduling domain (sched(7)).
+		return fmt.Errorf("process scheduler can't be used together with AllowedCPUs: %w", err)
+	}
+	return err
 }
 
 // release gives back what only the making needed.

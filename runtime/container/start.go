@@ -157,6 +157,9 @@ func (c *Container) startHook(ctx context.Context, h specs.Hook, stdin *os.File)
 		return err
 	}
 	e.program = h.Path
+	if e.filt, err = c.loadedFilter(); err != nil { // what the container may not do its hooks may not either, as with runc
+		return err
+	}
 	if h.Env == nil { // none of its own: the process's, as with runc
 		o.Process.Env, e.inherits = c.rec.Process.Env, true
 	}
@@ -180,7 +183,11 @@ func (c *Container) startHook(ctx context.Context, h specs.Hook, stdin *os.File)
 	if ws.ExitStatus() != 0 {
 		text := make([]byte, outputLimit)
 		n, _ := out.ReadAt(text, 0)
-		return errdefs.FailedPrecondition("hook %s: exit status %d, output: %s", h.Path, ws.ExitStatus(), bytes.TrimSpace(text[:n]))
+		how := fmt.Sprintf("exit status %d", ws.ExitStatus())
+		if ws.Signaled() {
+			how = "signal: " + ws.Signal().String()
+		}
+		return errdefs.FailedPrecondition("hook %s: %s, output: %s", h.Path, how, bytes.TrimSpace(text[:n]))
 	}
 	return nil
 }
