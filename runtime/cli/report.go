@@ -15,6 +15,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/base/errdefs"
@@ -40,7 +41,24 @@ func (a *app) state(ctx context.Context, c *call) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	return 0, writeIndented(a.stdout, "  ", s)
+	return 0, writeIndented(a.stdout, "  ", inOrder(s))
+}
+
+// containerState is container.State with the members in runc's order, on which line-based readers rely.
+type containerState struct {
+	Version     string               `json:"ociVersion"`
+	ID          string               `json:"id"`
+	Pid         int                  `json:"pid"`
+	Status      specs.ContainerState `json:"status"`
+	Bundle      string               `json:"bundle"`
+	Rootfs      string               `json:"rootfs"`
+	Created     time.Time            `json:"created"`
+	Annotations map[string]string    `json:"annotations,omitempty"`
+	Owner       string               `json:"owner"`
+}
+
+func inOrder(s container.State) containerState {
+	return containerState{s.Version, s.ID, s.Pid, s.Status, s.Bundle, s.Rootfs, s.Created, s.Annotations, s.Owner}
 }
 
 func (a *app) list(ctx context.Context, c *call) (int, error) {
@@ -72,7 +90,11 @@ func (a *app) list(ctx context.Context, c *call) (int, error) {
 		}
 		return 0, nil
 	case c.opt.format == "json":
-		return 0, json.NewEncoder(a.stdout).Encode(states)
+		out := make([]containerState, len(states))
+		for i, s := range states {
+			out[i] = inOrder(s)
+		}
+		return 0, json.NewEncoder(a.stdout).Encode(out)
 	}
 	w := tabwriter.NewWriter(a.stdout, 12, 1, 3, ' ', 0)
 	_, _ = fmt.Fprint(w, "ID\tPID\tSTATUS\tBUNDLE\tCREATED\tOWNER\n")

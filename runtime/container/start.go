@@ -157,8 +157,11 @@ func (c *Container) startHook(ctx context.Context, h specs.Hook, stdin *os.File)
 		return err
 	}
 	e.program = h.Path
-	if e.filt, err = c.loadedFilter(); err != nil { // what the container may not do its hooks may not either, as with runc
-		return err
+	// What the container may not do its hooks may not either, as with runc; but a listener's agent waits for one process.
+	if c.rec.ListenerPath == "" {
+		if e.filt, err = c.loadedFilter(); err != nil {
+			return err
+		}
 	}
 	if h.Env == nil { // none of its own: the process's, as with runc
 		o.Process.Env, e.inherits = c.rec.Process.Env, true
