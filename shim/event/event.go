@@ -109,7 +109,8 @@ func (p *Publisher) send() {
 		p.mu.Unlock()
 		if err != nil {
 			p.log.Error("spooled events are lost", "op", "event", "err", err)
-		} else if !p.deliver(envelope) {
+		}
+		if envelope != nil && !p.deliver(envelope) {
 			return
 		}
 		p.mu.Lock()

@@ -53,16 +53,18 @@ func (q *queue) append(event []byte) error {
 	return nil
 }
 
-// first returns the oldest event; the queue is not empty. With an error the spool is given up.
-func (q *queue) first() ([]byte, error) {
+// first returns the oldest event; the queue is not empty. With an error what is left in the spool is given up, and the
+// event may be nil.
+func (q *queue) first() (event []byte, err error) {
 	if len(q.memory) == 0 {
-		if err := q.load(); err != nil {
+		if err = q.load(); err != nil {
 			q.read = q.write
+		}
+		if len(q.memory) == 0 {
 			q.memory = append(q.memory, nil) // pop takes it away
-			return nil, err
 		}
 	}
-	return q.memory[0], nil
+	return q.memory[0], err
 }
 
 // load moves events from the spool into memory.
