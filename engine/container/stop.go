@@ -87,6 +87,10 @@ func (s *Service) beginStop(ctx context.Context, c *Container) (<-chan struct{},
 	c.mu.Unlock()
 	switch state {
 	case types.StateRunning, types.StatePaused:
+		if !saved.HostConfig.RestartPolicy.IsNone() {
+			// Before the signal: an engine that ends before it has heard of the exit would start the container again.
+			s.persist(ctx, &saved)
+		}
 		return ended, nil
 	case types.StateRestarting:
 		c.endBackoff()
@@ -185,10 +189,13 @@ func (s *Service) ContainerKill(ctx context.Context, ref, signal string) error {
 	}
 	saved := c.rec
 	c.mu.Unlock()
-	if restarting {
+	switch {
+	case restarting:
 		c.endBackoff()
 		s.persist(ctx, &saved)
 		c.tell(false)
+	case alive && saved.ManuallyStopped && !saved.HostConfig.RestartPolicy.IsNone():
+		s.persist(ctx, &saved) // see beginStop
 	}
 	c.op.unlock()
 	if restarting {
