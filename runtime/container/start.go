@@ -156,6 +156,9 @@ func (c *Container) startHook(ctx context.Context, h specs.Hook, stdin *os.File)
 	if e.filt, err = c.loadedFilter(); err != nil {
 		return err
 	}
+	if e.policy, err = c.loadedLandlock(); err != nil {
+		return err
+	}
 	e.program = h.Path
 	// What the container may not do its hooks may not either, as with runc; but a listener's agent waits for one process.
 	if c.rec.ListenerPath == "" {
