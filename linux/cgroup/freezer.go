@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -125,8 +126,8 @@ func (g *Group) Frozen() (bool, error) {
 	return strings.TrimSpace(s) == "1", nil
 }
 
-// awaitPriority waits until the control file behind fd has changed (POLLPRI), or the context ends.
-func awaitPriority(ctx context.Context, fd int) error {
+// awaitPriority waits until one of the control files behind fds has changed (POLLPRI), or the context ends.
+func awaitPriority(ctx context.Context, fds ...int) error {
 	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return err
@@ -143,14 +144,17 @@ func awaitPriority(ctx context.Context, fd int) error {
 		_ = unix.Close(wake)
 	}()
 	for {
-		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLPRI}, {Fd: int32(wake), Events: unix.POLLIN}}
+		p := []unix.PollFd{{Fd: int32(wake), Events: unix.POLLIN}}
+		for _, fd := range fds {
+			p = append(p, unix.PollFd{Fd: int32(fd), Events: unix.POLLPRI})
+		}
 		if _, err := unix.Poll(p, -1); err != nil && err != unix.EINTR {
 			return err
 		}
-		if p[1].Revents != 0 {
+		if p[0].Revents != 0 {
 			return ctx.Err()
 		}
-		if p[0].Revents != 0 {
+		if slices.ContainsFunc(p, func(f unix.PollFd) bool { return f.Revents != 0 }) {
 			return nil
 		}
 	}

@@ -1,10 +1,12 @@
 package cgroup
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -95,10 +97,16 @@ func (g *Group) watchV2(ctx context.Context, dir string, out chan<- struct{}) er
 		_ = unix.Close(fd)
 		return err
 	}
+	processes, err := open(dir, "cgroup.events", unix.O_RDONLY)
+	if err != nil {
+		_ = unix.Close(fd)
+		return err
+	}
 	go func() {
 		defer close(out)
 		defer func() { _ = unix.Close(fd) }()
-		for awaitPriority(ctx, fd) == nil && exists(dir) {
+		defer func() { _ = unix.Close(processes) }()
+		for awaitNews(ctx, fd, processes) == nil && exists(dir) {
 			now, err := g.OOMKills()
 			if err != nil {
 				return
@@ -113,6 +121,28 @@ func (g *Group) watchV2(ctx context.Context, dir string, out chan<- struct{}) er
 			}
 		}
 	}()
+	return nil
+}
+
+// removalPause is how often an empty group is looked after.
+const removalPause = 200 * time.Millisecond
+
+// awaitNews waits until memory.events has changed. Of a group's removal not every kernel says something (6.1 does not),
+// but of the end of its last process: from then on the wait is short.
+func awaitNews(ctx context.Context, memory, processes int) error {
+	b := make([]byte, 256)
+	n, err := unix.Pread(processes, b, 0)
+	if err != nil {
+		return err
+	}
+	if !bytes.Contains(b[:n], []byte("populated 0")) {
+		return awaitPriority(ctx, memory, processes)
+	}
+	short, cancel := context.WithTimeout(ctx, removalPause)
+	defer cancel()
+	if err := awaitPriority(short, memory, processes); err != nil && ctx.Err() != nil {
+		return err
+	}
 	return nil
 }
 

@@ -118,14 +118,16 @@ func (c *Container) dump(s *criu.Session, x *criu.Options, o *CheckpointOptions)
 	if err != nil {
 		return err
 	}
-	if _, err := s.Do(criu.Dump, x, nil); err != nil {
-		return err
-	}
 	b, err := json.Marshal(streams)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(o.ImagePath, descriptorsName), b, stateMode)
+	// Before criu works: with lazy pages the container is restored while the dump still waits for its last page.
+	if err := os.WriteFile(filepath.Join(o.ImagePath, descriptorsName), b, stateMode); err != nil {
+		return err
+	}
+	_, err = s.Do(criu.Dump, x, nil)
+	return err
 }
 
 // freezer is the directory whose processes criu freezes instead of stopping each by ptrace(2).

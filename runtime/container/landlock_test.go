@@ -64,6 +64,9 @@ func TestLandlockExec(t *testing.T) {
 }
 
 func TestLandlockNetworkAndScopes(t *testing.T) {
+	if have := landlock.ABI(); have < 6 {
+		t.Skipf("needs Landlock's interface 6, this kernel has %d", have)
+	}
 	f := landlocked(t, `{"ruleset": {"handledAccessNet": ["bind_tcp", "connect_tcp"], "scoped": ["signal"]},
 		"rules": {"netPort": [{"allowedAccess": ["bind_tcp"], "ports": [7001]}, {"allowedAccess": ["connect_tcp"], "ports": [7001, 7003]}]},
 		"disableBestEffort": true}`)

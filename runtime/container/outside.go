@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -52,6 +53,8 @@ func (c *Container) outsideMounts(x *criu.Options, table []mountEntry) error {
 	}
 	for _, m := range table {
 		switch {
+		case m.mapped:
+			return errdefs.FailedPrecondition("mount %s has an id mapping, which CRIU would lose", m.point)
 		case binds[m.id] != "":
 			x.ExternalMount = append(x.ExternalMount, criu.Pair{Key: m.point, Value: binds[m.id]})
 		case m.fstype == "devtmpfs" && m.root != "/":
@@ -153,6 +156,7 @@ func descriptorMount(pid, fd int) (int, error) {
 type mountEntry struct {
 	id                  int
 	root, point, fstype string
+	mapped              bool // its owners are
 }
 
 func readMounts(pid int) ([]mountEntry, error) {
@@ -171,14 +175,15 @@ func parseMounts(table string) (out []mountEntry) {
 	for line := range strings.Lines(table) {
 		before, after, ok := strings.Cut(line, " - ")
 		f, g := strings.Fields(before), strings.Fields(after)
-		if !ok || len(f) < 5 || len(g) < 1 {
+		if !ok || len(f) < 6 || len(g) < 1 {
 			continue
 		}
 		id, err := strconv.Atoi(f[0])
 		if err != nil {
 			continue
 		}
-		out = append(out, mountEntry{id: id, root: unescape.Replace(f[3]), point: unescape.Replace(f[4]), fstype: g[0]})
+		out = append(out, mountEntry{id: id, root: unescape.Replace(f[3]), point: unescape.Replace(f[4]), fstype: g[0],
+			mapped: slices.Contains(strings.Split(f[5], ","), "idmapped")})
 	}
 	return out
 }

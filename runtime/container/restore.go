@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/base/cleanup"
+	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/linux/idmap"
 	"github.com/conex-containers/conex/linux/mount"
 	"github.com/conex-containers/conex/linux/namespace"
 	"github.com/conex-containers/conex/linux/pidfd"
@@ -102,6 +105,9 @@ func (k *restoration) revive(ctx context.Context, undo *cleanup.Stack) error {
 			return err
 		}
 		x.Root = top
+		if err := k.admit(x.Images); err != nil {
+			return err
+		}
 		if err := k.given(x); err != nil {
 			return err
 		}
@@ -141,7 +147,31 @@ func (k *restoration) await(ctx context.Context, s *criu.Session, x *criu.Option
 		return err
 	}
 	undo.Add(k.abandon)
-	return nil
+	k.c.rec.Namespaces, err = apart(pid)
+	return err
+}
+
+// apart tells which namespaces of process pid are not this one's: criu adds one for time, in which the clocks go on from
+// where they were, and an exec has to be in it too.
+func apart(pid int) (flags int, err error) {
+	for name, flag := range map[string]int{"user": unix.CLONE_NEWUSER, "mnt": unix.CLONE_NEWNS, "pid": unix.CLONE_NEWPID, "net": unix.CLONE_NEWNET,
+		"ipc": unix.CLONE_NEWIPC, "uts": unix.CLONE_NEWUTS, "cgroup": unix.CLONE_NEWCGROUP, "time": unix.CLONE_NEWTIME} {
+		ours, err := os.Readlink("/proc/thread-self/ns/" + name)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // the kernel has none
+		}
+		if err != nil {
+			return 0, err
+		}
+		its, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, name))
+		if err != nil {
+			return 0, err
+		}
+		if its != ours {
+			flags |= flag
+		}
+	}
+	return flags, nil
 }
 
 // cgroupRoots moves the groups of the checkpoint to this container's: another id, another place.
@@ -236,11 +266,49 @@ func (k *restoration) streams(x *criu.Options) error {
 		if !strings.HasPrefix(name, "pipe:") && !strings.HasPrefix(name, "file[") {
 			continue
 		}
-		if err := k.inherit(x, name, stdio[i]); err != nil {
+		fd := stdio[i]
+		if strings.HasPrefix(name, "file[") && !seekable(fd) {
+			if i > 0 {
+				return errdefs.InvalidArgument("stream %d was a file when it was saved, which a pipe or a terminal cannot continue: give a file, or /dev/null", i)
+			}
+			null, err := os.Open(os.DevNull)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = null.Close() }()
+			fd = int(null.Fd())
+		}
+		if err := k.inherit(x, name, fd); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// seekable tells whether criu can set the position that the file had.
+func seekable(fd int) bool {
+	_, err := unix.Seek(fd, 0, io.SeekCurrent)
+	return err == nil
+}
+
+// admit lets the root of the container's user namespace, who reads them, reach the images: by the group, since the
+// memory in them is nobody else's business.
+func (k *restoration) admit(images *os.File) error {
+	if !k.plan.newUser {
+		return nil
+	}
+	gid, err := idmap.Map(k.spec.Linux.GIDMappings).Host(0)
+	if err != nil {
+		return err
+	}
+	st, err := images.Stat()
+	if err != nil {
+		return err
+	}
+	if err := images.Chown(-1, int(gid)); err != nil {
+		return err
+	}
+	return images.Chmod(st.Mode().Perm() | 0o010)
 }
 
 // inherit notes that criu gets fd for what the checkpoint calls name.
@@ -296,37 +364,58 @@ func lift(t mount.Tree) (mount.Tree, error) {
 	return free, nil
 }
 
-// mountPoints makes the directories and files that mounts of the checkpoint go on, as Create does.
+// mountPoints makes the directories and files that mounts of the checkpoint go on, as Create does: in the root, or in
+// the source of a bind mount that lies over it there. What is inside a file system of the container's own (a tmpfs) is
+// the checkpoint's.
 func (k *restoration) mountPoints() error {
-	root := safepath.At(int(k.root))
 	for i, m := range k.spec.Mounts {
 		dest := safepath.Clean(m.Destination)
-		if k.covered(i, dest) {
-			continue
-		}
-		make := root.MkdirAll
-		if shows(m) {
-			if st, err := os.Stat(k.source(m)); err != nil {
-				return fmt.Errorf("mount %s: %w", m.Destination, err)
-			} else if !st.IsDir() {
-				make = root.File
-			}
-		}
-		fd, err := make(dest, pointMode)
-		if err != nil {
+		if err := k.mountPoint(i, m, dest); err != nil {
 			return fmt.Errorf("mount %s: %w", m.Destination, err)
 		}
-		_ = unix.Close(fd)
 	}
 	return nil
 }
 
-// covered tells whether an earlier mount lies over dest's parent: what is inside it is the checkpoint's.
-func (k *restoration) covered(before int, dest string) bool {
-	for _, m := range k.spec.Mounts[:before] {
-		if strings.HasPrefix(dest, strings.TrimSuffix(safepath.Clean(m.Destination), "/")+"/") {
-			return true
+func (k *restoration) mountPoint(i int, m specs.Mount, dest string) error {
+	below, rest := k.below(i, dest)
+	in := int(k.root)
+	if below != nil {
+		if !shows(*below) {
+			return nil
+		}
+		fd, err := unix.Open(k.source(*below), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("bind source %s: %w", k.source(*below), err)
+		}
+		defer func() { _ = unix.Close(fd) }()
+		in, dest = fd, rest
+	}
+	point := safepath.At(in).MkdirAll
+	if shows(m) {
+		st, err := os.Stat(k.source(m))
+		if err != nil {
+			return err
+		}
+		if !st.IsDir() {
+			point = safepath.At(in).File
 		}
 	}
-	return false
+	fd, err := point(dest, pointMode)
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
+}
+
+// below finds the mount that dest is in, the last and deepest of those before mount i, and the rest of the path there.
+func (k *restoration) below(i int, dest string) (m *specs.Mount, rest string) {
+	top := ""
+	for j := range k.spec.Mounts[:i] {
+		at := strings.TrimSuffix(safepath.Clean(k.spec.Mounts[j].Destination), "/") + "/"
+		if strings.HasPrefix(dest, at) && len(at) >= len(top) {
+			m, top, rest = &k.spec.Mounts[j], at, dest[len(at)-1:]
+		}
+	}
+	return m, rest
 }

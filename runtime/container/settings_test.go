@@ -17,6 +17,7 @@ import (
 
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/base/logging"
+	"github.com/conex-containers/conex/linux/lsm"
 	"github.com/conex-containers/conex/linux/resctrl"
 )
 
@@ -198,12 +199,16 @@ func ioClass(pid int) (int, error) {
 }
 
 func TestSchedulingErrors(t *testing.T) {
+	armor := "AppArmor is not"
+	if lsm.AppArmor() {
+		armor = "security label exec acme"
+	}
 	for want, change := range map[string]func(*specs.Spec){
 		"SCHED_X":               func(s *specs.Spec) { s.Process.Scheduler = &specs.Scheduler{Policy: "SCHED_X"} },
 		"process.ioPriority":    func(s *specs.Spec) { s.Process.IOPriority = &specs.LinuxIOPriority{Class: "IOPRIO_CLASS_X"} },
 		"personality":           func(s *specs.Spec) { s.Linux.Personality = &specs.LinuxPersonality{Domain: "WINDOWS"} },
 		"linux.memoryPolicy":    func(s *specs.Spec) { s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: "MPOL_X"} },
-		"AppArmor is not":       func(s *specs.Spec) { s.Process.ApparmorProfile = "acme" },
+		armor:                   func(s *specs.Spec) { s.Process.ApparmorProfile = "acme" },
 		"selinux label is spec": func(s *specs.Spec) { s.Process.SelinuxLabel = "system_u:system_r:container_t:s0" },
 	} {
 		f := newFixture(t)

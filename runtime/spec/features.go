@@ -48,13 +48,14 @@ func Features() *features.Features {
 			},
 		},
 		// What the configuration's annotations may change: crun's names, and our own.
-		PotentiallyUnsafeConfigAnnotations: []string{"org.conex.", "run.oci."},
+		PotentiallyUnsafeConfigAnnotations: []string{"org.conex.", "org.criu.config", "run.oci."},
 
 		// The specification has no place for Landlock: its interface here (0 is none), and what a ruleset may name.
 		Annotations: map[string]string{"org.conex.runtime.arch": runtime.GOARCH,
-			LandlockAnnotation + ".abi":              strconv.Itoa(landlock.ABI()),
-			LandlockAnnotation + ".handledAccessFS":  strings.Join(fs, ","),
-			LandlockAnnotation + ".handledAccessNet": strings.Join(net, ","),
-			LandlockAnnotation + ".scoped":           strings.Join(scoped, ",")},
+			"org.opencontainers.runc.checkpoint.enabled": "true", // managers look for runc's word
+			LandlockAnnotation + ".abi":                  strconv.Itoa(landlock.ABI()),
+			LandlockAnnotation + ".handledAccessFS":      strings.Join(fs, ","),
+			LandlockAnnotation + ".handledAccessNet":     strings.Join(net, ","),
+			LandlockAnnotation + ".scoped":               strings.Join(scoped, ",")},
 	}
 }

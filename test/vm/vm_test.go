@@ -123,6 +123,7 @@ func install(t *testing.T, r *Root, apparmor string) {
 		must(t, r.Program("/usr/sbin/"+name, path))
 	}
 	must(t, r.Program("/sbin/apparmor_parser", filepath.Join(apparmor, "sbin/apparmor_parser")))
+	r.Link("/usr/bin/env", "../../bin/busybox")
 	r.Write("/etc/passwd", []byte("root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"))
 	r.Write("/etc/group", []byte("root:x:0:\nnogroup:x:65534:\n"))
 }
