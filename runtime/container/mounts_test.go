@@ -202,6 +202,9 @@ func (f *fixture) encode() []byte {
 // What the configuration describes has its owner and mode in a user namespace too, whether or not the host has it; the
 // default devices are the host's, and give nobody privileges.
 func TestDevicesInUserNamespace(t *testing.T) {
+	if !kernelAtLeast(6, 15) {
+		t.Skip("only devices that the host has can be given to a user namespace before Linux 6.15")
+	}
 	f := newFixture(t)
 	f.userNamespace()
 	mode, uid, gid := os.FileMode(0o644), uint32(10), uint32(11)

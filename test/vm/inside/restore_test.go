@@ -166,7 +166,7 @@ func TestRestoreUserNamespace(t *testing.T) {
 	b.detachedCRIU("checkpoint/restore.log", "restore", "--detach", "--image-path", "checkpoint")
 	b.counts(before)
 	b.restored()
-	b.expect(fmt.Sprintf("/proc/%d/uid_map", b.state().Pid), "         0     100000      65536")
+	b.expect(fmt.Sprintf("/proc/%d/uid_map", b.state().Pid), "0     100000      65536")
 }
 
 // The memory stays behind and is fetched when the restored processes touch it.
