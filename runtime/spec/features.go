@@ -17,7 +17,7 @@ import (
 // Features is the document that `conex-runtime features` prints (features.md): what the runtime knows, whether or
 // not this machine's kernel has it. Of seccomp's flags alone it also says which ones the kernel takes.
 func Features() *features.Features {
-	yes, no := true, false
+	yes := true
 	fs, net, scoped := landlock.Names()
 	return &features.Features{
 		OCIVersionMin: "1.0.0",
@@ -27,7 +27,7 @@ func Features() *features.Features {
 		Linux: &features.Linux{
 			Namespaces:   []string{"cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"},
 			Capabilities: capability.All(),
-			Cgroup:       &features.Cgroup{V1: &yes, V2: &yes, Systemd: &no, SystemdUser: &no, Rdma: &yes},
+			Cgroup:       &features.Cgroup{V1: &yes, V2: &yes, Systemd: &yes, SystemdUser: &yes, Rdma: &yes},
 			Seccomp: &features.Seccomp{
 				Enabled: &yes,
 				Actions: []string{"SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD",
