@@ -26,7 +26,7 @@ const (
 
 // Guard heals until Close is called.
 func (s *Service) Guard() error {
-	links, err := netlink.WatchLinks(s.config.linkPrefix())
+	links, err := netlink.WatchLinks(s.config.Instance, linkMark)
 	if err != nil {
 		return fmt.Errorf("network: guard: %w", err)
 	}

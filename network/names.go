@@ -90,7 +90,10 @@ func (c Config) defaultBridge() string {
 func (c Config) bridgeName(id string) string { return fill(c.Instance+"-", id) }
 
 // linkPrefix begins the names of the host ends of this instance's veth pairs: "conexv", "cx1a2b3cv".
-func (c Config) linkPrefix() string { return c.Instance + "v" }
+func (c Config) linkPrefix() string { return c.Instance + string(linkMark) }
+
+// linkMark follows the instance in the names of containers' links, and in no bridge's name.
+const linkMark = 'v'
 
 // fill lengthens prefix with a digest of seed to the longest name that a link can have.
 func fill(prefix, seed string) string {

@@ -29,10 +29,10 @@ type Events struct {
 	buf  []byte
 }
 
-// WatchLinks tells of links and of addresses that go. Links whose names begin with quiet are left out by the kernel:
-// those that come and go with every container.
-func WatchLinks(quiet string) (*Events, error) {
-	return watchGroup(unix.NETLINK_ROUTE, unix.RTMGRP_LINK|unix.RTMGRP_IPV4_IFADDR, linkFilter(quiet))
+// WatchLinks tells of links and of addresses that go. The kernel leaves out what changes with every container: links
+// whose names begin with quiet followed by busy, and those that begin with quiet and are up.
+func WatchLinks(quiet string, busy byte) (*Events, error) {
+	return watchGroup(unix.NETLINK_ROUTE, unix.RTMGRP_LINK|unix.RTMGRP_IPV4_IFADDR, linkFilter(quiet, busy))
 }
 
 // WatchFirewall tells of each transaction of nftables that another process made.
@@ -59,8 +59,9 @@ func watchGroup(protocol int, groups uint32, filter []unix.SockFilter) (*Events,
 
 // Offsets in a message of links: nlmsghdr, ifinfomsg, and the first attribute, which is the name (rtnl_fill_ifinfo).
 const (
-	typeOffset = 4
-	nameOffset = unix.NLMSG_HDRLEN + sizeofLinkMessage + 4
+	typeOffset  = 4
+	flagsOffset = unix.NLMSG_HDRLEN + 8
+	nameOffset  = unix.NLMSG_HDRLEN + sizeofLinkMessage + 4
 )
 
 // halfword is a message type as a filter sees it: it reads in network order what the kernel writes in its own.
@@ -76,23 +77,34 @@ func jumpEqual(k uint32, yes, no uint8) unix.SockFilter {
 	return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: k, Jt: yes, Jf: no}
 }
 
-// linkFilter drops links whose names begin with quiet, and addresses that are new.
-func linkFilter(quiet string) []unix.SockFilter {
-	n := uint8(2 * len(quiet))
+// lowByte is where the lowest byte of a 32-bit number lies that the kernel wrote in its own order.
+func lowByte(offset uint32) uint32 {
+	if binary.NativeEndian.Uint16([]byte{1, 0}) == 1 {
+		return offset
+	}
+	return offset + 3
+}
+
+// linkFilter drops addresses that are new, links whose names begin with quiet and busy, and those that begin with
+// quiet and are up: a bridge's state changes with each container.
+func linkFilter(quiet string, busy byte) []unix.SockFilter {
+	load := func(offset uint32) unix.SockFilter { return statement(unix.BPF_LD|unix.BPF_B|unix.BPF_ABS, offset) }
+	kind := statement(unix.BPF_LD|unix.BPF_H|unix.BPF_ABS, typeOffset)
+	n := uint8(2*len(quiet) + 6) // statements from the comparison of the name to the one that accepts, less one
 	program := []unix.SockFilter{
-		statement(unix.BPF_LD|unix.BPF_H|unix.BPF_ABS, typeOffset),
+		kind,
 		jumpEqual(halfword(unix.RTM_NEWLINK), 3, 0),
 		jumpEqual(halfword(unix.RTM_DELLINK), 2, 0),
 		jumpEqual(halfword(unix.RTM_DELADDR), n+2, 0),
 		statement(unix.BPF_RET|unix.BPF_K, 0),
 	}
 	for i := range len(quiet) {
-		rest := n - uint8(2*i) - 1 // from the comparison to the statement that accepts
-		program = append(program,
-			statement(unix.BPF_LD|unix.BPF_B|unix.BPF_ABS, nameOffset+uint32(i)),
-			jumpEqual(uint32(quiet[i]), 0, rest))
+		program = append(program, load(nameOffset+uint32(i)), jumpEqual(uint32(quiet[i]), 0, n-uint8(2*i)-1))
 	}
 	return append(program,
+		load(nameOffset+uint32(len(quiet))), jumpEqual(uint32(busy), 4, 0),
+		kind, jumpEqual(halfword(unix.RTM_DELLINK), 3, 0),
+		load(lowByte(flagsOffset)), unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: unix.IFF_UP, Jt: 0, Jf: 1},
 		statement(unix.BPF_RET|unix.BPF_K, 0),
 		statement(unix.BPF_RET|unix.BPF_K, 0xffffffff))
 }
