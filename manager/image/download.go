@@ -53,7 +53,7 @@ func (d *download) run(ctx context.Context, repo *registry.Repository, rep *repo
 	}
 	defer func() {
 		if err != nil {
-			_ = w.Abort() // a download that failed or was cancelled leaves nothing; the cause is what counts
+			d.giveUp(ctx, w, err)
 		}
 	}()
 	body, err := repo.Blob(ctx, d.desc, w.Offset())
@@ -71,6 +71,18 @@ func (d *download) run(ctx context.Context, repo *registry.Repository, rep *repo
 	}
 	rep.status(id, "Download complete")
 	return nil
+}
+
+// giveUp ends the ingest of a download that failed. What came before a broken connection or a cancelled pull stays for
+// the next try, as after a crash (content.IngestAge, or until a prune); what a registry got wrong goes, and so does
+// everything where the disk is full.
+func (d *download) giveUp(ctx context.Context, w *content.Writer, cause error) {
+	interrupted := ctx.Err() != nil || registry.Interrupted(cause)
+	if interrupted && !errdefs.Is(cause, errdefs.ErrResourceExhausted) {
+		_ = w.Close() // the cause is what counts
+		return
+	}
+	_ = w.Abort()
 }
 
 func (d *download) copy(ctx context.Context, w *content.Writer, body io.Reader, rep *reporter) error {

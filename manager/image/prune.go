@@ -7,10 +7,11 @@ import (
 	"time"
 
 	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/base/logging"
 )
 
 // Prune removes images without a container: those without a name, or with All (or the filter dangling=false) every
-// one. It returns what went and the bytes that came back.
+// one; interrupted downloads go too. It returns what went and the bytes that came back.
 func (s *Service) Prune(ctx context.Context, ns string, o PruneOptions) ([]Removed, int64, error) {
 	rule, err := parsePrune(o, time.Now())
 	if err != nil {
@@ -37,9 +38,17 @@ func (s *Service) Prune(ctx context.Context, ns string, o PruneOptions) ([]Remov
 		removed = append(append(removed, gone...), Removed{Deleted: d.ID.String()})
 		s.Notify(ctx, ns, "delete", d.ID.String(), d.ID.String())
 	}
+	s.dropUnfinished(ctx)
 	freed := s.collect(ctx)
 	s.Notify(ctx, ns, "prune", "", strconv.FormatInt(freed, 10))
 	return removed, freed, nil
+}
+
+// dropUnfinished gives back the space of downloads that were interrupted; what is being written now is not touched.
+func (s *Service) dropUnfinished(ctx context.Context) {
+	if _, err := s.Content.AbandonIngests(0); err != nil {
+		logging.From(ctx).Warn("unfinished downloads are not removed", "err", err)
+	}
 }
 
 // pruneRule is what the filters say.

@@ -79,8 +79,12 @@ func (s *Service) pullHeld(ctx context.Context, ns string, h *hold, ref Referenc
 	repo := s.repository(ref, o.Auth)
 	p := &pull{
 		Service: s, ref: ref, repo: repo, platform: platform, explicit: o.Platform != "", hold: h, rep: rep,
-		docs: &fetched{content: s.Content, repo: repo, hold: h, fresh: map[string][]byte{}},
+		docs: &fetched{
+			content: s.Content, repo: repo, hold: h, fresh: map[string][]byte{},
+			flights: &s.flights, held: map[string]func(){},
+		},
 	}
+	defer p.docs.land("")
 	rep.status(ref.remote(), "Pulling from "+ref.Path)
 	target, err := p.resolve(ctx, ns)
 	if err != nil {

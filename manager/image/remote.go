@@ -45,11 +45,26 @@ func (s *Service) repository(ref Reference, auth Auth) *registry.Repository {
 
 // fetched is the source of documents that asks the content store first and the registry for the rest. What it had to
 // fetch is kept until the labels are known with which it is stored.
+//
+// One pull at a time fetches a document; the others wait until it is stored. The locks are taken from an index down to
+// its manifest and config, and no document can name one that names it, so that no two pulls wait for each other.
 type fetched struct {
 	content *content.Store
 	repo    *registry.Repository
 	hold    *hold
 	fresh   map[string][]byte // by digest
+	flights *keyedLocks
+	held    map[string]func() // the locks of what is fresh
+}
+
+// land lets the other pulls go on that wait for the document, or with "" for any.
+func (f *fetched) land(digest string) {
+	for d, unlock := range f.held {
+		if digest == "" || d == digest {
+			unlock()
+			delete(f.held, d)
+		}
+	}
 }
 
 func (f *fetched) document(ctx context.Context, desc ocispec.Descriptor, max int64) ([]byte, error) {
@@ -62,11 +77,21 @@ func (f *fetched) document(ctx context.Context, desc ocispec.Descriptor, max int
 	if data, err := f.content.ReadAll(ctx, desc.Digest, max); err == nil {
 		return data, nil
 	}
-	data, err := f.fetch(ctx, desc, max)
-	if err == nil {
-		f.fresh[desc.Digest.String()] = data
+	unlock, err := f.flights.lock(ctx, desc.Digest.String())
+	if err != nil {
+		return nil, err
 	}
-	return data, err
+	if data, err := f.content.ReadAll(ctx, desc.Digest, max); err == nil { // while this call waited
+		unlock()
+		return data, nil
+	}
+	data, err := f.fetch(ctx, desc, max)
+	if err != nil {
+		unlock()
+		return nil, err
+	}
+	f.fresh[desc.Digest.String()], f.held[desc.Digest.String()] = data, unlock
+	return data, nil
 }
 
 func (f *fetched) fetch(ctx context.Context, desc ocispec.Descriptor, max int64) ([]byte, error) {
@@ -98,6 +123,7 @@ func (f *fetched) store(ctx context.Context, desc ocispec.Descriptor, labels map
 	if !ok {
 		return nil
 	}
+	defer f.land(desc.Digest.String())
 	if desc.Digest.Algorithm() != "sha256" { // WriteBytes names by sha256
 		return storeAs(ctx, f.content, desc, data, labels)
 	}

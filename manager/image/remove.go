@@ -43,6 +43,9 @@ func (s *Service) Remove(ctx context.Context, ns, ref string, o RemoveOptions) (
 	if len(o.users(id)) == 0 { // a container's image stays until the container goes: its blobs are in use
 		removed = append(removed, Removed{Deleted: id.String()})
 		s.Notify(ctx, ns, "delete", id.String(), id.String())
+		if len(doomed) == len(all) { // with the last image no download is worth keeping
+			s.dropUnfinished(ctx)
+		}
 		s.collect(ctx)
 	}
 	return removed, nil

@@ -35,9 +35,10 @@ type Parts struct {
 // Service keeps image records and moves images in and out. It is safe for concurrent use.
 type Service struct {
 	Parts
-	cache  cache
-	chains keyedLocks // one unpack per chainID at a time
-	index  sync.Mutex // one rewrite of index.json at a time
+	cache   cache
+	chains  keyedLocks // one unpack per chainID at a time
+	flights keyedLocks // one fetch of a manifest or config at a time
+	index   sync.Mutex // one rewrite of index.json at a time
 }
 
 // New returns the service.

@@ -113,7 +113,20 @@ func (r *Repository) broken(ep *endpoint, err error) error {
 	case isTLS(err):
 		hint = fmt.Sprintf(" (put its authority's certificate at /etc/conex/certs.d/%s/ca.crt)", ep.host)
 	}
-	return errdefs.With(errdefs.ErrUnavailable, fmt.Errorf("registry %s: repository %s: %w%s", ep.host, r.path, err, hint))
+	return errdefs.With(errdefs.ErrUnavailable, &interruption{fmt.Errorf("registry %s: repository %s: %w%s", ep.host, r.path, err, hint)})
+}
+
+// interruption is an error of the connection, not of what came over it.
+type interruption struct{ error }
+
+func (e *interruption) Unwrap() error { return e.error }
+
+// Interrupted reports whether err came from a broken connection or a registry that cannot answer now: what it sent before
+// is as good as ever.
+func Interrupted(err error) bool {
+	var broken *interruption
+	var refused *Error
+	return errors.As(err, &broken) || errors.As(err, &refused) && retryable(refused.Status)
 }
 
 func isTLS(err error) bool {
