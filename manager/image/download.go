@@ -74,11 +74,9 @@ func (d *download) run(ctx context.Context, repo *registry.Repository, rep *repo
 }
 
 // giveUp ends the ingest of a download that failed. What came before a broken connection or a cancelled pull stays for
-// the next try, as after a crash (content.IngestAge, or until a prune); what a registry got wrong goes, and so does
-// everything where the disk is full.
+// the next try, as after a crash (content.IngestAge, or until a prune); what a registry got wrong goes.
 func (d *download) giveUp(ctx context.Context, w *content.Writer, cause error) {
-	interrupted := ctx.Err() != nil || registry.Interrupted(cause)
-	if interrupted && !errdefs.Is(cause, errdefs.ErrResourceExhausted) {
+	if ctx.Err() != nil || registry.Interrupted(cause) {
 		_ = w.Close() // the cause is what counts
 		return
 	}

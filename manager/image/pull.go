@@ -2,12 +2,14 @@ package image
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/base/logging"
@@ -68,6 +70,9 @@ func (s *Service) pullOne(ctx context.Context, ns string, ref Reference, o PullO
 		img, err = s.pullHeld(ctx, ns, h, ref, o, rep)
 		return err
 	})
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		s.dropUnfinished(ctx) // room is worth more than the time to fetch it again
+	}
 	return img, err
 }
 
