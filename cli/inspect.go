@@ -20,7 +20,7 @@ import (
 
 type inspectOptions struct {
 	format, kind, platform string
-	size, verbose          bool
+	size, verbose, raw     bool
 }
 
 // kinds are the objects that an untyped inspect looks for, in this order.
@@ -57,6 +57,7 @@ func inspectKind(kind string) func(*Session) *cobra.Command {
 			f.BoolVarP(&o.verbose, "verbose", "v", false, "Verbose output for diagnostics")
 		case "image":
 			f.StringVar(&o.platform, "platform", "", "Inspect a specific platform of the multi-platform image")
+			f.BoolVar(&o.raw, "raw", false, "Print the manifest or index of one image as it is stored")
 		}
 		return c
 	}
@@ -74,6 +75,9 @@ func (s *Session) inspect(ctx context.Context, o *inspectOptions, names []string
 	cl, err := s.Client()
 	if err != nil {
 		return err
+	}
+	if o.raw {
+		return s.inspectBytes(ctx, cl, o, names)
 	}
 	var docs []json.RawMessage
 	var types []string
@@ -97,6 +101,19 @@ func (s *Session) inspect(ctx context.Context, o *inspectOptions, names []string
 		return &exitError{1, errors.Join(errs...)}
 	}
 	return nil
+}
+
+// inspectBytes prints a manifest or index without a byte more: its digest is the image's.
+func (s *Session) inspectBytes(ctx context.Context, cl *client.Client, o *inspectOptions, names []string) error {
+	if o.format != "" || len(names) != 1 {
+		return errors.New("--raw prints one image as it is: it goes with one IMAGE and without --format")
+	}
+	data, err := cl.ImageRaw(ctx, names[0], o.platform)
+	if err != nil {
+		return err
+	}
+	_, err = s.Out.Write(data)
+	return err
 }
 
 func inspectOne(ctx context.Context, cl *client.Client, o *inspectOptions, search []string, name string) (json.RawMessage, string, error) {

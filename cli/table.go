@@ -126,6 +126,7 @@ func imageGroup() []entry {
 	ls.name, ls.aliases = "ls", []string{"list"}
 	return []entry{
 		{name: "build", short: "Build an image from a Dockerfile", build: buildCommand},
+		{name: "files", short: "Show what each layer added, changed and removed, and what is wasted", build: filesCommand, examples: filesExamples},
 		{name: "history", short: "Show the history of an image", build: historyCommand},
 		{name: "import", short: "Import the contents from a tarball to create a filesystem image", build: importCommand},
 		{name: "inspect", short: "Display detailed information on one or more images", build: inspectKind("image")},
@@ -135,6 +136,8 @@ func imageGroup() []entry {
 		{name: "rm", short: "Remove one or more images", aliases: []string{"remove", "rmi"}, build: rmiCommand},
 		{name: "save", short: "Save one or more images to a tar archive (streamed to STDOUT by default)", build: saveCommand},
 		{name: "tag", short: "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE", build: tagCommand},
+		{name: "tree", short: "Draw the layers of one image or of all, and what they share", build: treeCommand, examples: treeExamples},
+		{name: "verify", short: "Compare all that is stored of images with its digests", build: verifyCommand, examples: verifyExamples},
 	}
 }
 

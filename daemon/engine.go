@@ -47,7 +47,7 @@ func (p *parts) openEngine(ctx context.Context) (err error) {
 		p.log.Warn("networks that somebody else breaks heal at the next change only", "err", err)
 	}
 	images := engineimage.New(engineimage.Config{
-		Namespace: dockerNamespace, Store: p.images, Mover: p.images, Containers: p.containers, Snapshots: p.snapshots,
+		Namespace: dockerNamespace, Store: p.images, Mover: p.images, Layers: p.images, Containers: p.containers, Snapshots: p.snapshots,
 		StorageDriver: p.storageDriver(),
 	})
 	volumes := volume.NewService(p.volumes, p.events)
@@ -62,7 +62,7 @@ func (p *parts) openEngine(ctx context.Context) (err error) {
 	p.system.now.Store(described)
 	p.backend = docker.Backend{
 		Lifecycle: p.containers, Changes: p.containers, Views: p.containers, Streams: p.containers, Archives: p.containers,
-		Images: images, Transfers: images, Networks: networks, Volumes: volumes, System: &p.system,
+		Images: images, Layers: images, Transfers: images, Networks: networks, Volumes: volumes, System: &p.system,
 	}
 	p.containers.Resume(ctx)
 	p.collector.Trigger(ctx)

@@ -56,6 +56,7 @@ type Config struct {
 	Namespace     string
 	Store         Store
 	Mover         Mover
+	Layers        Layers
 	Containers    Containers
 	Snapshots     Snapshots
 	StorageDriver string

@@ -161,16 +161,15 @@ func checkDescriptor(d ocispec.Descriptor) error {
 }
 
 func readManifest(ctx context.Context, src source, desc ocispec.Descriptor, data []byte) (*document, error) {
-	var m ocispec.Manifest
-	if err := json.Unmarshal(data, &m); err != nil {
-		return nil, errdefs.InvalidArgument("manifest %s: %w", desc.Digest, err)
+	m, err := parseManifest(data)
+	if err != nil {
+		return nil, fmt.Errorf("manifest %s: %w", desc.Digest, err)
 	}
 	if err := checkManifest(m); err != nil {
 		return nil, fmt.Errorf("manifest %s: %w", desc.Digest, err)
 	}
 	doc := &document{manifest: desc, config: m.Config, layers: m.Layers}
 	doc.manifest.Size = int64(len(data))
-	var err error
 	if doc.raw, err = src.document(ctx, m.Config, maxConfig); err != nil {
 		return nil, err
 	}
@@ -180,20 +179,36 @@ func readManifest(ctx context.Context, src source, desc ocispec.Descriptor, data
 	return doc, doc.finish()
 }
 
-func checkManifest(m ocispec.Manifest) error {
+// parseManifest reads a manifest of anything: an image, a signature, an attestation. Its digests are digests.
+func parseManifest(data []byte) (ocispec.Manifest, error) {
+	var m ocispec.Manifest
+	if err := json.Unmarshal(data, &m); err != nil {
+		return m, errdefs.InvalidArgument("not a manifest: %w", err)
+	}
 	if len(m.Layers) > maxLayers {
-		return errdefs.InvalidArgument("%d layers, more than %d", len(m.Layers), maxLayers)
+		return m, errdefs.InvalidArgument("%d layers, more than %d", len(m.Layers), maxLayers)
 	}
 	if err := checkDescriptor(m.Config); err != nil {
-		return fmt.Errorf("config: %w", err)
+		return m, fmt.Errorf("config: %w", err)
 	}
+	for i, l := range m.Layers {
+		if err := checkDescriptor(l); err != nil {
+			return m, fmt.Errorf("layer %d: %w", i, err)
+		}
+	}
+	return m, nil
+}
+
+// descriptorOf describes a document that was read.
+func descriptorOf(d digest.Digest, mediaType string, data []byte) ocispec.Descriptor {
+	return ocispec.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(data))}
+}
+
+func checkManifest(m ocispec.Manifest) error {
 	if mt := m.Config.MediaType; mt != ocispec.MediaTypeImageConfig && mt != registry.MediaTypeDockerConfig {
 		return errdefs.InvalidArgument("not a container image: its config is of type %q", mt)
 	}
 	for i, l := range m.Layers {
-		if err := checkDescriptor(l); err != nil {
-			return fmt.Errorf("layer %d: %w", i, err)
-		}
 		if !isLayer(l.MediaType) {
 			return errdefs.InvalidArgument("layer %d: type %q is not supported", i, l.MediaType)
 		}

@@ -29,6 +29,7 @@ type Backend struct {
 	Streams   Streams
 	Archives  Archives
 	Images    Images
+	Layers    Layers
 	Transfers Transfers
 	Networks  Networks
 	Volumes   Volumes
@@ -102,6 +103,16 @@ type Images interface {
 	ImageTag(ctx context.Context, source, repo, tag string) error
 	ImageRemove(ctx context.Context, ref string, force, noPrune bool) ([]image.DeleteResponse, error)
 	ImagesPrune(ctx context.Context, f Filters) (image.PruneReport, error)
+}
+
+// Layers tell what images are made of; the endpoints are Conex' own.
+type Layers interface {
+	ImageRaw(ctx context.Context, ref, platform string) (mediaType string, data []byte, err error)
+	// ImageTree shows one image, or with "" all.
+	ImageTree(ctx context.Context, ref string) (docker.ImageTree, error)
+	// ImageFiles lists the files of one layer, counted from 1, or with 0 of all.
+	ImageFiles(ctx context.Context, ref, platform string, layer int) (docker.ImageFiles, error)
+	ImageVerify(ctx context.Context, ref string, repair bool) (docker.ImageVerification, error)
 }
 
 // Transfers move images in and out.

@@ -64,7 +64,23 @@ func newDouble() *double {
 }
 
 func (d *double) backend() Backend {
-	return Backend{Lifecycle: d, Changes: d, Views: d, Streams: d, Archives: d, Images: d, Transfers: d, Networks: d, Volumes: d, System: d}
+	return Backend{Lifecycle: d, Changes: d, Views: d, Streams: d, Archives: d, Images: d, Layers: d, Transfers: d, Networks: d, Volumes: d, System: d}
+}
+
+func (d *double) ImageRaw(context.Context, string, string) (string, []byte, error) {
+	return "application/vnd.oci.image.index.v1+json", []byte("{}"), nil
+}
+
+func (d *double) ImageTree(context.Context, string) (docker.ImageTree, error) {
+	return docker.ImageTree{}, nil
+}
+
+func (d *double) ImageFiles(context.Context, string, string, int) (docker.ImageFiles, error) {
+	return docker.ImageFiles{}, nil
+}
+
+func (d *double) ImageVerify(context.Context, string, bool) (docker.ImageVerification, error) {
+	return docker.ImageVerification{}, nil
 }
 
 func (d *double) find(ref string) (*played, error) {

@@ -81,6 +81,13 @@ func (s *Server) routes() []route {
 		r(post, "/images/{name...}/tag", s.imageTag, first, whole),
 		r(del, "/images/{name...}", s.imageRemove, first, whole),
 
+		// Conex' own
+		r(get, "/conex/images/tree", s.imageTree, first, view),
+		r(get, "/conex/images/{name...}/tree", s.imageTree, first, view),
+		r(get, "/conex/images/{name...}/raw", s.imageRaw, first, view),
+		r(get, "/conex/images/{name...}/files", s.imageFiles, first, view),
+		r(post, "/conex/images/{name...}/verify", s.imageVerify, first, view),
+
 		// Networks
 		r(get, "/networks", s.networkList, first, view),
 		r(post, "/networks/create", s.networkCreate, first, whole),

@@ -1,0 +1,60 @@
+package docker
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+)
+
+// imageRaw answers with the manifest or index as it is stored, so that its digest is the image's.
+func (s *Server) imageRaw(ctx context.Context, w *reply, c *call) error {
+	platform, err := c.platform(first)
+	if err != nil {
+		return err
+	}
+	mediaType, data, err := s.Layers.ImageRaw(ctx, c.id(), platform)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h["Content-Type"] = []string{mediaType}
+	h["Content-Length"] = []string{strconv.Itoa(len(data))}
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(data) // a client that went away is no error of ours
+	return nil
+}
+
+func (s *Server) imageTree(ctx context.Context, w *reply, c *call) error {
+	tree, err := s.Layers.ImageTree(ctx, c.id())
+	if err != nil {
+		return err
+	}
+	return w.json(http.StatusOK, tree)
+}
+
+func (s *Server) imageFiles(ctx context.Context, w *reply, c *call) error {
+	platform, err := c.platform(first)
+	if err != nil {
+		return err
+	}
+	layer, err := c.integer("layer")
+	if err != nil {
+		return err
+	}
+	if layer == nil {
+		layer = new(int)
+	}
+	files, err := s.Layers.ImageFiles(ctx, c.id(), platform, *layer)
+	if err != nil {
+		return err
+	}
+	return w.json(http.StatusOK, files)
+}
+
+func (s *Server) imageVerify(ctx context.Context, w *reply, c *call) error {
+	report, err := s.Layers.ImageVerify(ctx, c.id(), c.flag("repair"))
+	if err != nil {
+		return err
+	}
+	return w.json(http.StatusOK, report)
+}
