@@ -99,7 +99,9 @@ func TestImageFiles(t *testing.T) {
 	e.Conex("image", "files", "--layer", "6", image).Exits(1).Says("has no layer 6: it has 5")
 	var files struct {
 		Wasted int64
-		Layers []struct{ Files []struct{ Path, Change string } }
+		Layers []struct {
+			Files []struct{ Path, Change string }
+		}
 	}
 	if err := json.Unmarshal([]byte(e.Conex("image", "files", "--format", "json", image).OK().Out), &files); err != nil {
 		t.Fatal(err)
