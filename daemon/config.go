@@ -29,6 +29,7 @@ type Config struct {
 	TLS, TLSVerify              *bool // nil: not said
 	TLSCACert, TLSCert, TLSKey  string
 	InsecureRegistries, Mirrors []string
+	RegistryDirs                []string // none: registry.Config's own
 	HTTPProxy, HTTPSProxy       string
 	NoProxy                     string
 	MaxDownloads, MaxUploads    int

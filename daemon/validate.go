@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -139,6 +140,11 @@ func (c *Config) validateRegistries() error {
 	for _, r := range c.InsecureRegistries {
 		if r == "" || strings.Contains(r, "://") {
 			return errdefs.InvalidArgument("--insecure-registry %s: must be host[:port] or a subnet, without http://", r)
+		}
+	}
+	for _, d := range c.RegistryDirs {
+		if !filepath.IsAbs(d) {
+			return errdefs.InvalidArgument("--registry-config-path %s: must begin with /", d)
 		}
 	}
 	if c.MaxDownloads < 1 || c.MaxUploads < 1 || c.DownloadAttempts < 1 {

@@ -198,7 +198,8 @@ func (c *Client) fetchToken(ctx context.Context, ep *endpoint, ch *challenge, sc
 	if err != nil || realm.Host == "" || (realm.Scheme != "https" && realm.Scheme != "http") {
 		return token{}, "", errdefs.FailedPrecondition("names no usable token server (realm)")
 	}
-	if realm.Scheme == "http" && !creds.empty() && !c.insecure(realm.Host) {
+	plain := c.insecure(realm.Host) || ep.spec.scheme == "http" && realm.Host == ep.host // as the registry itself is configured
+	if realm.Scheme == "http" && !creds.empty() && !plain {
 		return token{}, "", errdefs.FailedPrecondition("names the token server %s without TLS: the credentials are not sent there", realm.Host)
 	}
 	req, err := tokenRequest(ctx, realm, ch.service, scopes, creds, offline)
@@ -217,11 +218,14 @@ func (c *Client) fetchToken(ctx context.Context, ep *endpoint, ch *challenge, sc
 
 // tokenHTTP returns how to reach the token server: by its own host's certificates and rules.
 func (c *Client) tokenHTTP(ep *endpoint, host string) func(context.Context, *http.Request) (*http.Response, error) {
-	server := ep
-	if host != ep.host {
-		server = c.endpoint(host)
-	}
 	return func(ctx context.Context, req *http.Request) (*http.Response, error) {
+		server := ep
+		var err error
+		if host != ep.host {
+			if server, err = c.tokenServer(host); err != nil {
+				return nil, err
+			}
+		}
 		_, hc, err := server.connect(ctx)
 		if err != nil {
 			return nil, err
@@ -318,13 +322,16 @@ func readToken(host string, resp *http.Response) (token, string, error) {
 // in exchange for the password ("" when it gave none). Wrong ones are Unauthenticated.
 func (c *Client) Login(ctx context.Context, domain string, creds Credentials) (string, error) {
 	r := c.Repository(domain, "", creds)
+	if r.err != nil {
+		return "", r.err
+	}
 	ep := r.origin()
 	scheme, hc, err := ep.connect(ctx)
 	if err != nil {
 		return "", err
 	}
 	ping := func(auth bool) (*http.Response, error) {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+ep.host+"/v2/", nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+ep.host+ep.spec.prefix+"/", nil)
 		if err != nil {
 			return nil, stripURL(err)
 		}

@@ -50,8 +50,11 @@ type blob struct {
 
 // open asks all sources for the rest of the blob.
 func (b *blob) open() error {
-	var err error
-	for _, ep := range b.repo.sources() {
+	list, err := b.repo.who(canPull)
+	if err != nil {
+		return err
+	}
+	for _, ep := range list {
 		if err = b.openAt(ep); err == nil || b.ctx.Err() != nil {
 			return err
 		}
@@ -189,7 +192,11 @@ func (b *blob) Close() error {
 
 // HasBlob asks whether the registry has the blob.
 func (r *Repository) HasBlob(ctx context.Context, dgst digest.Digest) (bool, error) {
-	resp, err := r.do(ctx, r.origin(), call{
+	ep, err := r.target()
+	if err != nil {
+		return false, err
+	}
+	resp, err := r.do(ctx, ep, call{
 		method: http.MethodHead, path: "blobs/" + dgst.String(), scope: []string{r.scopePush()}, retry: true,
 	})
 	if errdefs.IsNotFound(err) {

@@ -19,7 +19,7 @@ import (
 type Config struct {
 	Insecure  []string // hosts ("host:port") or networks ("10.0.0.0/8") that may speak plain http or show any certificate
 	Mirrors   []string // URLs asked before docker.io
-	CertDirs  []string // directories with one of certificates per host; default /etc/conex/certs.d, /etc/docker/certs.d
+	CertDirs  []string // with a directory per registry: hosts.toml and certificates; default /etc/conex/certs.d, /etc/docker/certs.d
 	UserAgent string
 	Timeouts  Timeouts
 }
@@ -47,7 +47,7 @@ type Client struct {
 	networks  []netip.Prefix  // insecure
 	hosts     map[string]bool // insecure by name
 	mirrors   []string
-	endpoints map[string]*endpoint
+	endpoints map[[32]byte]*endpoint // by a hash of their host
 	tokens    map[tokenKey]token
 }
 
@@ -88,7 +88,7 @@ func (c *Client) SetTrust(insecure, mirrors []string) {
 		}
 	}
 	c.mirrors = slices.Clone(mirrors)
-	c.endpoints = map[string]*endpoint{} // each knows how it may be spoken to; idle connections close by themselves
+	c.endpoints = map[[32]byte]*endpoint{} // each knows how it may be spoken to; idle connections close by themselves
 }
 
 func orDefault(d, otherwise time.Duration) time.Duration {
@@ -130,44 +130,43 @@ func (c *Client) trusts(host string) bool {
 
 // Repository is one repository of one registry, and its mirrors, with one user's credentials.
 type Repository struct {
-	client *Client
-	domain string
-	path   string
-	creds  Credentials
+	client    *Client
+	domain    string
+	path      string
+	creds     Credentials
+	file      string // the registry's hosts.toml, "" when there is none
+	endpoints []*endpoint
+	err       error // of the registry's configuration: it comes with the first request
 }
 
 // Repository returns the repository path ("library/nginx") at domain ("docker.io", "localhost:5000"), both parsed
-// by the caller. Nothing is sent yet.
+// by the caller. The registry's configuration is read now, and only now; nothing is sent yet.
 func (c *Client) Repository(domain, path string, creds Credentials) *Repository {
-	return &Repository{client: c, domain: domain, path: path, creds: creds}
-}
-
-// sources are the endpoints to read from, mirrors first.
-func (r *Repository) sources() []*endpoint {
-	var list []*endpoint
-	if r.domain == dockerDomain {
-		r.client.mu.Lock()
-		mirrors := r.client.mirrors
-		r.client.mu.Unlock()
-		for _, m := range mirrors {
-			list = append(list, r.client.mirror(m))
-		}
+	r := &Repository{client: c, domain: domain, path: path, creds: creds}
+	way, err := c.route(domain)
+	if err != nil {
+		r.err = err
+		return r
 	}
-	return append(list, r.origin())
+	r.file = way.file
+	for _, h := range way.hosts {
+		r.endpoints = append(r.endpoints, c.endpointFor(h))
+	}
+	return r
 }
 
 // origin is the registry itself.
 func (r *Repository) origin() *endpoint {
-	if r.domain == dockerDomain {
-		return r.client.endpoint(dockerHost)
+	if len(r.endpoints) == 0 {
+		return &endpoint{client: r.client, spec: &host{}, host: originOf(r.domain)} // for errors only
 	}
-	return r.client.endpoint(r.domain)
+	return r.endpoints[len(r.endpoints)-1]
 }
 
-// credentials for ep: a mirror never gets those of the registry that it mirrors.
+// credentials for ep: a mirror never gets those of the registry that it mirrors, only what its file has for it.
 func (r *Repository) credentials(ep *endpoint) Credentials {
-	if ep.isMirror {
-		return Credentials{}
+	if ep.spec.mirror || r.creds.empty() {
+		return ep.spec.auth
 	}
 	return r.creds
 }

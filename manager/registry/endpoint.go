@@ -2,27 +2,25 @@ package registry
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"time"
+
+	"github.com/conex-containers/conex/base/errdefs"
 )
 
-// endpoint is one host that speaks the distribution API.
+// endpoint is one host that speaks the distribution API, with its connections.
 type endpoint struct {
-	client   *Client
-	host     string // host[:port]
-	prefix   string // path before /v2, of mirrors
-	isMirror bool
-	insecure bool
+	client *Client
+	spec   *host
+	host   string // host[:port]
 
 	mu        sync.Mutex
 	scheme    string // "" until known
@@ -30,30 +28,34 @@ type endpoint struct {
 	challenge *challenge // the last one it asked with
 }
 
-func (c *Client) endpoint(host string) *endpoint { return c.endpointFor(host, host, "", "", false) }
+const maxEndpoints = 1024
 
-// mirror returns the endpoint of a mirror's URL ("https://host[:port][/path]").
-func (c *Client) mirror(url string) *endpoint {
-	scheme, rest, ok := strings.Cut(url, "://")
-	if !ok {
-		scheme, rest = "", url
-	}
-	host, prefix, _ := strings.Cut(strings.TrimSuffix(rest, "/"), "/")
-	if prefix != "" {
-		prefix = "/" + prefix
-	}
-	return c.endpointFor("mirror "+url, host, scheme, prefix, true)
-}
-
-func (c *Client) endpointFor(key, host, scheme, prefix string, isMirror bool) *endpoint {
+// endpointFor returns the endpoint of a host that is configured so; one with another configuration is another endpoint.
+func (c *Client) endpointFor(h *host) *endpoint {
+	key := sha256.Sum256(fmt.Appendf(nil, "%q", fmt.Sprintf("%+v", *h)))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	ep, ok := c.endpoints[key]
 	if !ok {
-		ep = &endpoint{client: c, host: host, scheme: scheme, prefix: prefix, isMirror: isMirror, insecure: c.trusts(host)}
+		if len(c.endpoints) >= maxEndpoints {
+			clear(c.endpoints)
+		}
+		ep = &endpoint{client: c, spec: h, host: h.name, scheme: h.scheme}
 		c.endpoints[key] = ep
 	}
 	return ep
+}
+
+// tokenServer is the endpoint of a host that gives tokens: with the certificates that are configured for it.
+func (c *Client) tokenServer(name string) (*endpoint, error) {
+	way, err := c.route(name)
+	if err != nil {
+		return nil, err
+	}
+	if last := way.hosts[len(way.hosts)-1]; last.name == name {
+		return c.endpointFor(last), nil
+	}
+	return c.endpointFor(&host{name: name, prefix: "/v2", lax: c.insecure(name)}), nil
 }
 
 // connect makes the HTTP client on first use and finds out whether an insecure host speaks TLS: https is tried
@@ -66,11 +68,11 @@ func (ep *endpoint) connect(ctx context.Context) (string, *http.Client, error) {
 		if err != nil {
 			return "", nil, err
 		}
-		ep.http = ep.client.newHTTP(conf)
+		ep.http = ep.client.newHTTP(conf, ep.spec.dial)
 	}
 	if ep.scheme == "" {
 		ep.scheme = "https"
-		if ep.insecure && !ep.speaksTLS(ctx) {
+		if ep.spec.lax && !ep.speaksTLS(ctx) {
 			ep.scheme = "http"
 		}
 	}
@@ -81,7 +83,7 @@ func (ep *endpoint) connect(ctx context.Context) (string, *http.Client, error) {
 func (ep *endpoint) forgetScheme() {
 	ep.mu.Lock()
 	defer ep.mu.Unlock()
-	if ep.insecure && !ep.isMirror {
+	if ep.spec.lax && ep.spec.scheme == "" {
 		ep.scheme = ""
 	}
 }
@@ -89,7 +91,7 @@ func (ep *endpoint) forgetScheme() {
 func (ep *endpoint) speaksTLS(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+ep.host+"/v2/", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+ep.host+ep.spec.prefix+"/", nil)
 	if err != nil {
 		return false
 	}
@@ -101,8 +103,9 @@ func (ep *endpoint) speaksTLS(ctx context.Context) bool {
 	return true
 }
 
-func (c *Client) newHTTP(conf *tls.Config) *http.Client {
+func (c *Client) newHTTP(conf *tls.Config, dial time.Duration) *http.Client {
 	t := c.config.Timeouts
+	t.Dial = orDefault(dial, t.Dial)
 	dialer := &net.Dialer{Timeout: t.Dial, KeepAlive: 30 * time.Second}
 	return &http.Client{
 		Transport: &http.Transport{
@@ -117,34 +120,17 @@ func (c *Client) newHTTP(conf *tls.Config) *http.Client {
 	}
 }
 
-// tls reads the host's certificates: *.crt are authorities besides the system's, *.cert with *.key the client's own.
+// tls reads the certificates that the host's configuration names.
 func (ep *endpoint) tls() (*tls.Config, error) {
-	conf := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: ep.insecure} //nolint:gosec // the administrator's list
-	for _, base := range ep.client.config.CertDirs {
-		dir := filepath.Join(base, ep.host)
-		files, err := os.ReadDir(dir)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("registry %s: certificates: %w", ep.host, err)
-		}
-		for _, f := range files {
-			if err := addCertificate(conf, filepath.Join(dir, f.Name())); err != nil {
-				return nil, fmt.Errorf("registry %s: certificates: %w", ep.host, err)
-			}
-		}
-		break
+	h := ep.spec
+	conf := &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		InsecureSkipVerify: h.skip || h.lax && len(h.ca) == 0, //nolint:gosec // the administrator's choice; an authority is there to verify with
 	}
-	return conf, nil
-}
-
-func addCertificate(conf *tls.Config, file string) error {
-	switch filepath.Ext(file) {
-	case ".crt":
+	for _, file := range h.ca {
 		pem, err := os.ReadFile(file)
 		if err != nil {
-			return err
+			return nil, fmt.Errorf("registry %s: certificates: %w", ep.host, err)
 		}
 		if conf.RootCAs == nil {
 			if conf.RootCAs, err = x509.SystemCertPool(); err != nil {
@@ -152,17 +138,17 @@ func addCertificate(conf *tls.Config, file string) error {
 			}
 		}
 		if !conf.RootCAs.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("%s holds no PEM certificate", file)
+			return nil, errdefs.FailedPrecondition("registry %s: certificates: %s holds no PEM certificate", ep.host, file)
 		}
-		conf.InsecureSkipVerify = false // there is an authority to verify with
-	case ".cert":
-		pair, err := tls.LoadX509KeyPair(file, strings.TrimSuffix(file, ".cert")+".key")
+	}
+	for _, files := range h.client {
+		pair, err := tls.LoadX509KeyPair(files[0], files[1])
 		if err != nil {
-			return err
+			return nil, fmt.Errorf("registry %s: certificates: %w", ep.host, err)
 		}
 		conf.Certificates = append(conf.Certificates, pair)
 	}
-	return nil
+	return conf, nil
 }
 
 // drain reads the rest of a small body, so that the connection can be used again, and closes it.

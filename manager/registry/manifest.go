@@ -155,8 +155,15 @@ func mediaType(resp *http.Response) string {
 func (r *Repository) read(ctx context.Context, c call) (*http.Response, error) {
 	c.retry = true
 	c.scope = []string{r.scopePull()}
-	var err error
-	for _, ep := range r.sources() {
+	what := canResolve
+	if _, ref, ok := strings.Cut(c.path, "manifests/"); ok && digest.Digest(ref).Validate() == nil {
+		what = canPull
+	}
+	list, err := r.who(what)
+	if err != nil {
+		return nil, err
+	}
+	for _, ep := range list {
 		var resp *http.Response
 		if resp, err = r.do(ctx, ep, c); err == nil || ctx.Err() != nil {
 			return resp, err
@@ -167,7 +174,11 @@ func (r *Repository) read(ctx context.Context, c call) (*http.Response, error) {
 
 // PutManifest uploads a manifest or index under ref, a tag or its digest.
 func (r *Repository) PutManifest(ctx context.Context, ref, mediaType string, data []byte) error {
-	resp, err := r.do(ctx, r.origin(), call{
+	ep, err := r.target()
+	if err != nil {
+		return err
+	}
+	resp, err := r.do(ctx, ep, call{
 		method: http.MethodPut, path: "manifests/" + ref, header: http.Header{"Content-Type": {mediaType}},
 		body:   func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil },
 		length: int64(len(data)), scope: []string{r.scopePush()}, retry: true,

@@ -60,7 +60,7 @@ func (r *recorder) leaked(host string) []string {
 	return bad
 }
 
-func host(url string) string {
+func hostOf(url string) string {
 	_, rest, _ := strings.Cut(url, "://")
 	return rest
 }
@@ -106,7 +106,7 @@ func TestTokenFlow(t *testing.T) {
 	defer srv.Close()
 	c := New(Config{Timeouts: fast})
 	for range 3 {
-		got, err := read(t, c.Repository(host(srv.URL), "team/app", user), describe(blob1))
+		got, err := read(t, c.Repository(hostOf(srv.URL), "team/app", user), describe(blob1))
 		if err != nil || !bytes.Equal(got, blob1) {
 			t.Fatal(err)
 		}
@@ -114,12 +114,12 @@ func TestTokenFlow(t *testing.T) {
 	if tokens != 1 || blobs != 3 {
 		t.Errorf("%d tokens for %d blobs", tokens, blobs)
 	}
-	if bad := rec.leaked(host(elsewhere.URL)); len(bad) > 0 {
+	if bad := rec.leaked(hostOf(elsewhere.URL)); len(bad) > 0 {
 		t.Errorf("credentials went to another host: %v", bad)
 	}
 	wrong := user
 	wrong.Password = "wrong-" + password
-	_, err := read(t, c.Repository(host(srv.URL), "team/app", wrong), describe(blob1))
+	_, err := read(t, c.Repository(hostOf(srv.URL), "team/app", wrong), describe(blob1))
 	if !errdefs.Is(err, errdefs.ErrUnauthenticated) || strings.Contains(err.Error(), password) {
 		t.Errorf("wrong password: %v", err)
 	}
@@ -142,7 +142,7 @@ func TestRedirects(t *testing.T) {
 			}
 			http.Redirect(w, r, target.URL+"/x", status)
 		}))
-		if _, err := read(t, New(Config{Timeouts: fast}).Repository(host(srv.URL), "a", user), describe(blob1)); err != nil {
+		if _, err := read(t, New(Config{Timeouts: fast}).Repository(hostOf(srv.URL), "a", user), describe(blob1)); err != nil {
 			t.Errorf("%d: %v", status, err)
 		}
 		srv.Close()
@@ -159,7 +159,7 @@ func TestRealmWithoutTLS(t *testing.T) {
 		w.WriteHeader(http.StatusUnauthorized)
 	}))
 	defer srv.Close()
-	_, err := read(t, New(Config{Timeouts: fast}).Repository(host(srv.URL), "a", user), describe(blob1))
+	_, err := read(t, New(Config{Timeouts: fast}).Repository(hostOf(srv.URL), "a", user), describe(blob1))
 	if err == nil || !strings.Contains(err.Error(), "token server attacker.example without TLS") {
 		t.Errorf("got %v", err)
 	}
@@ -171,7 +171,7 @@ func TestDowngrade(t *testing.T) {
 		http.Redirect(w, r, "http://127.0.0.1:1/x?sig=secret", http.StatusFound)
 	}))
 	defer srv.Close()
-	_, err := read(t, New(Config{Timeouts: fast}).Repository(host(srv.URL), "a", user), describe(blob1))
+	_, err := read(t, New(Config{Timeouts: fast}).Repository(hostOf(srv.URL), "a", user), describe(blob1))
 	if err == nil || !strings.Contains(err.Error(), "redirected without encryption") || strings.Contains(err.Error(), "secret") {
 		t.Errorf("got %v", err)
 	}
@@ -188,11 +188,11 @@ func TestSetTrust(t *testing.T) {
 		_, err := read(t, c.Repository(domain, "a", Credentials{}), describe(blob1))
 		return err
 	}
-	if err := get(host(srv.URL)); err == nil {
+	if err := get(hostOf(srv.URL)); err == nil {
 		t.Error("plain http is read without trust")
 	}
-	c.SetTrust([]string{host(srv.URL)}, []string{srv.URL})
-	if err := get(host(srv.URL)); err != nil {
+	c.SetTrust([]string{hostOf(srv.URL)}, []string{srv.URL})
+	if err := get(hostOf(srv.URL)); err != nil {
 		t.Errorf("a trusted registry: %v", err)
 	}
 	if err := get(dockerDomain); err != nil {
@@ -200,7 +200,7 @@ func TestSetTrust(t *testing.T) {
 	}
 	c.SetTrust(nil, nil)
 	c.networks = nil
-	if err := get(host(srv.URL)); err == nil {
+	if err := get(hostOf(srv.URL)); err == nil {
 		t.Error("trust that was taken away still holds")
 	}
 }
@@ -214,26 +214,26 @@ func TestCertificates(t *testing.T) {
 	dir := t.TempDir()
 	c := New(Config{CertDirs: []string{dir}, Timeouts: fast})
 	c.networks = nil // the loopback is a stranger here
-	_, err := read(t, c.Repository(host(srv.URL), "a", Credentials{}), describe(blob1))
-	if err == nil || !strings.Contains(err.Error(), "/etc/conex/certs.d/"+host(srv.URL)+"/ca.crt") {
+	_, err := read(t, c.Repository(hostOf(srv.URL), "a", Credentials{}), describe(blob1))
+	if err == nil || !strings.Contains(err.Error(), "/etc/conex/certs.d/"+hostOf(srv.URL)+"/ca.crt") {
 		t.Errorf("unknown authority: %v", err)
 	}
-	if err := os.Mkdir(filepath.Join(dir, host(srv.URL)), 0o755); err != nil {
+	if err := os.Mkdir(filepath.Join(dir, hostOf(srv.URL)), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
-	if err := os.WriteFile(filepath.Join(dir, host(srv.URL), "ca.crt"), ca, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, hostOf(srv.URL), "ca.crt"), ca, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	c = New(Config{CertDirs: []string{dir}, Timeouts: fast})
 	c.networks = nil
-	if _, err := read(t, c.Repository(host(srv.URL), "a", Credentials{}), describe(blob1)); err != nil {
+	if _, err := read(t, c.Repository(hostOf(srv.URL), "a", Credentials{}), describe(blob1)); err != nil {
 		t.Error(err)
 	}
 	plain := httptest.NewServer(http.NotFoundHandler())
 	defer plain.Close()
-	_, err = read(t, c.Repository(host(plain.URL), "a", Credentials{}), describe(blob1))
-	if err == nil || !strings.Contains(err.Error(), "--insecure-registry "+host(plain.URL)) {
+	_, err = read(t, c.Repository(hostOf(plain.URL), "a", Credentials{}), describe(blob1))
+	if err == nil || !strings.Contains(err.Error(), "--insecure-registry "+hostOf(plain.URL)) {
 		t.Errorf("plain http: %v", err)
 	}
 }
@@ -254,7 +254,7 @@ func TestMirrorsComeFirst(t *testing.T) {
 	if err != nil || !bytes.Equal(data, manifest) || d.Digest != digest.FromBytes(manifest) {
 		t.Fatal(d, err)
 	}
-	if want := host(mirror.URL) + "/prefix/v2/library/nginx/manifests/1 "; len(rec.seen) != 1 || rec.seen[0] != want {
+	if want := hostOf(mirror.URL) + "/prefix/v2/library/nginx/manifests/1 "; len(rec.seen) != 1 || rec.seen[0] != want {
 		t.Errorf("seen %q, want %q", rec.seen, want)
 	}
 }
@@ -283,7 +283,7 @@ func TestRetriesAndStall(t *testing.T) {
 		}
 	}))
 	defer srv.Close()
-	got, err := read(t, New(Config{Timeouts: fast}).Repository(host(srv.URL), "a", Credentials{}), describe(blob1))
+	got, err := read(t, New(Config{Timeouts: fast}).Repository(hostOf(srv.URL), "a", Credentials{}), describe(blob1))
 	if err != nil || !bytes.Equal(got, blob1) || requests != 4 {
 		t.Errorf("%v after %d requests", err, requests)
 	}
@@ -300,7 +300,7 @@ func TestManifestsAreVerified(t *testing.T) {
 		_, _ = w.Write(answer)
 	}))
 	defer srv.Close()
-	r := New(Config{Timeouts: fast}).Repository(host(srv.URL), "a", Credentials{})
+	r := New(Config{Timeouts: fast}).Repository(hostOf(srv.URL), "a", Credentials{})
 	if _, _, err := r.Manifest(t.Context(), digest.FromBytes(good).String()); err != nil {
 		t.Error(err)
 	}
@@ -348,14 +348,14 @@ func TestUploadRestartsAndLogin(t *testing.T) {
 	defer srv.Close()
 	c := New(Config{Timeouts: fast})
 	d := describe(blob1)
-	_, err := c.Repository(host(srv.URL), "a", user).PutBlob(t.Context(), d, nil, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(blob1)), nil })
+	_, err := c.Repository(hostOf(srv.URL), "a", user).PutBlob(t.Context(), d, nil, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(blob1)), nil })
 	if err != nil || !bytes.Equal(uploads[d.Digest.String()+"x"], blob1) {
 		t.Errorf("%v, %d uploads", err, len(uploads))
 	}
-	if _, err := c.Login(t.Context(), host(srv.URL), user); err != nil {
+	if _, err := c.Login(t.Context(), hostOf(srv.URL), user); err != nil {
 		t.Error(err)
 	}
-	if _, err := c.Login(t.Context(), host(srv.URL), Credentials{Username: "me", Password: "no"}); !errdefs.Is(err, errdefs.ErrUnauthenticated) {
+	if _, err := c.Login(t.Context(), hostOf(srv.URL), Credentials{Username: "me", Password: "no"}); !errdefs.Is(err, errdefs.ErrUnauthenticated) {
 		t.Errorf("wrong password: %v", err)
 	}
 }
@@ -371,7 +371,7 @@ func TestTagsOverPages(t *testing.T) {
 		_ = json.NewEncoder(w).Encode(map[string]any{"tags": []string{last + "c"}})
 	}))
 	defer srv.Close()
-	tags, err := New(Config{}).Repository(host(srv.URL), "a", Credentials{}).Tags(t.Context())
+	tags, err := New(Config{}).Repository(hostOf(srv.URL), "a", Credentials{}).Tags(t.Context())
 	if err != nil || strings.Join(tags, " ") != "a b bc" {
 		t.Errorf("%v %v", tags, err)
 	}
@@ -383,7 +383,7 @@ func TestCancelEndsRetries(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(20*time.Millisecond, cancel)
 	c := New(Config{Timeouts: Timeouts{Backoff: time.Hour}})
-	if _, err := c.Repository(host(srv.URL), "a", Credentials{}).Blob(ctx, describe(blob1), 0); !errors.Is(err, context.Canceled) {
+	if _, err := c.Repository(hostOf(srv.URL), "a", Credentials{}).Blob(ctx, describe(blob1), 0); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -408,7 +408,7 @@ func TestBlobThatIsWhole(t *testing.T) {
 	}))
 	defer srv.Close()
 	desc := describe(blob1)
-	r, err := New(Config{}).Repository(host(srv.URL), "a", Credentials{}).Blob(t.Context(), desc, desc.Size)
+	r, err := New(Config{}).Repository(hostOf(srv.URL), "a", Credentials{}).Blob(t.Context(), desc, desc.Size)
 	if err != nil {
 		t.Fatal(err)
 	}

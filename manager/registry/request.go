@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -84,8 +85,11 @@ func (r *Repository) send(ctx context.Context, ep *endpoint, c call) (*http.Resp
 	}
 	target := c.at
 	if target == nil {
-		if target, err = url.Parse(scheme + "://" + ep.host + ep.prefix + "/v2/" + r.path + "/" + c.path); err != nil {
+		if target, err = url.Parse(scheme + "://" + ep.host + ep.spec.prefix + "/" + r.path + "/" + c.path); err != nil {
 			return nil, err
+		}
+		if ep.spec.upward && ep.host != r.origin().host {
+			target.RawQuery = strings.TrimPrefix(target.RawQuery+"&ns="+url.QueryEscape(r.domain), "&")
 		}
 	}
 	for range maxRedirects {
@@ -104,6 +108,9 @@ func (r *Repository) send(ctx context.Context, ep *endpoint, c call) (*http.Resp
 		}
 		req.Header.Set("User-Agent", r.client.config.UserAgent)
 		if target.Scheme == scheme && target.Host == ep.host {
+			for k, v := range ep.spec.header {
+				req.Header[k] = v
+			}
 			if err := r.sign(ctx, ep, req, c.scope); err != nil {
 				return nil, err
 			}

@@ -17,12 +17,16 @@ import (
 // PutBlob uploads a blob (one POST, one PUT), unless the registry can mount it from one of its other repositories,
 // which it returns then. open gives the content from its beginning, and again for another attempt.
 func (r *Repository) PutBlob(ctx context.Context, desc ocispec.Descriptor, from []string, open func() (io.ReadCloser, error)) (mounted string, err error) {
+	ep, err := r.target()
+	if err != nil {
+		return "", err
+	}
 	location := (*url.URL)(nil)
 	for _, other := range from {
 		if other == r.path {
 			continue
 		}
-		at, ok, err := r.startUpload(ctx, "?mount="+url.QueryEscape(desc.Digest.String())+"&from="+url.QueryEscape(other),
+		at, ok, err := r.startUpload(ctx, ep, "?mount="+url.QueryEscape(desc.Digest.String())+"&from="+url.QueryEscape(other),
 			[]string{r.scopePush(), "repository:" + other + ":pull"})
 		if err != nil {
 			break // no such source, or no access to it: it is an ordinary upload then
@@ -35,11 +39,11 @@ func (r *Repository) PutBlob(ctx context.Context, desc ocispec.Descriptor, from 
 	}
 	for try := 0; ; try++ {
 		if location == nil {
-			if location, _, err = r.startUpload(ctx, "", []string{r.scopePush()}); err != nil {
+			if location, _, err = r.startUpload(ctx, ep, "", []string{r.scopePush()}); err != nil {
 				return "", err
 			}
 		}
-		err = r.finishUpload(ctx, location, desc, open)
+		err = r.finishUpload(ctx, ep, location, desc, open)
 		if err == nil || ctx.Err() != nil || try+1 >= attempts || !again(err) {
 			return "", err
 		}
@@ -60,8 +64,8 @@ func again(err error) bool {
 }
 
 // startUpload opens an upload and returns its location, or true when the blob was mounted.
-func (r *Repository) startUpload(ctx context.Context, query string, scope []string) (*url.URL, bool, error) {
-	resp, err := r.do(ctx, r.origin(), call{
+func (r *Repository) startUpload(ctx context.Context, ep *endpoint, query string, scope []string) (*url.URL, bool, error) {
+	resp, err := r.do(ctx, ep, call{
 		method: http.MethodPost, path: "blobs/uploads/" + query, scope: scope, retry: true,
 		body: func() (io.ReadCloser, error) { return http.NoBody, nil },
 	})
@@ -82,12 +86,12 @@ func (r *Repository) startUpload(ctx context.Context, query string, scope []stri
 	return at, false, nil
 }
 
-func (r *Repository) finishUpload(ctx context.Context, at *url.URL, desc ocispec.Descriptor, open func() (io.ReadCloser, error)) error {
+func (r *Repository) finishUpload(ctx context.Context, ep *endpoint, at *url.URL, desc ocispec.Descriptor, open func() (io.ReadCloser, error)) error {
 	target := *at
 	q := target.Query()
 	q.Set("digest", desc.Digest.String())
 	target.RawQuery = q.Encode()
-	resp, err := r.do(ctx, r.origin(), call{
+	resp, err := r.do(ctx, ep, call{
 		method: http.MethodPut, at: &target, body: open, length: desc.Size, scope: []string{r.scopePush()},
 		header: http.Header{"Content-Type": {"application/octet-stream"}},
 	})
