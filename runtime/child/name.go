@@ -10,7 +10,7 @@ import (
 
 // callNames are the system calls that programs are made of, for String.
 var callNames = map[uintptr]string{
-	unix.SYS_CLOSE: "close", unix.SYS_CLOSE_RANGE: "close_range", unix.SYS_PRCTL: "prctl", unix.SYS_RT_SIGPROCMASK: "sigprocmask",
+	unix.SYS_CLOSE: "close", unix.SYS_CLOSE_RANGE: "close_range", unix.SYS_PRCTL: "prctl", unix.SYS_RT_SIGPROCMASK: "sigprocmask", unix.SYS_RT_SIGACTION: "sigaction",
 	unix.SYS_WRITE: "write", unix.SYS_SETNS: "setns", unix.SYS_UNSHARE: "unshare", unix.SYS_CLONE: "clone",
 	unix.SYS_FSOPEN: "fsopen", unix.SYS_DUP3: "dup3", unix.SYS_RECVMSG: "recvmsg", unix.SYS_GETPID: "getpid",
 	unix.SYS_PIDFD_OPEN: "pidfd_open", unix.SYS_SETSID: "setsid", unix.SYS_IOCTL: "ioctl", unix.SYS_FCNTL: "fcntl",

@@ -142,6 +142,9 @@ func (b *builder) noMore() {
 // filter with a listener is loaded before: the host side has to fetch the descriptor.
 func (b *builder) waitForStart() {
 	c := b.c
+	if c.Init {
+		b.heed()
+	}
 	if c.Seccomp != nil && c.Seccomp.Listener {
 		b.seccomp()
 		b.send(handshake.Listener, slotA)

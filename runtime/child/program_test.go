@@ -69,6 +69,10 @@ chdir to cwd                 chdir ("/") set in config.json
 chdir to cwd                 getcwd ("/") set in config.json
 close inherited descriptors  close_range
 set no_new_privs             prctl
+handle signals               sigaction
+handle signals               sigaction
+handle signals               sigaction
+handle signals               sigaction
 handshake with the runtime   send Created
 open exec.fifo               openat
 open exec.fifo               report to exec.fifo

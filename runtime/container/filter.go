@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/base/logging"
@@ -62,7 +61,7 @@ func (k *creation) takeFilter(ctx context.Context) (err error) {
 		return err
 	}
 	if log := logging.From(ctx); log.Enabled(ctx, slog.LevelDebug) { // as runc says it, which its suite looks for
-		log.Debug(fmt.Sprintf("seccomp filter flags: %d", k.c.filter.Flags&^unix.SECCOMP_FILTER_FLAG_NEW_LISTENER))
+		log.Debug(fmt.Sprintf("seccomp filter flags: %d", k.c.filter.Flags))
 	}
 	if p := k.spec.Linux.Seccomp; p != nil {
 		k.c.rec.ListenerPath, k.c.rec.ListenerMetadata = p.ListenerPath, p.ListenerMetadata

@@ -26,6 +26,8 @@ type fixture struct {
 	bundle string
 	root   string // of the states
 	spec   *specs.Spec
+
+	noPivot bool
 }
 
 func newFixture(t testing.TB) *fixture {
@@ -83,7 +85,7 @@ func (f *fixture) path(name string) string { return filepath.Join(f.bundle, "roo
 func (f *fixture) sh(script string) { f.spec.Process.Args = []string{"sh", "-c", script} }
 
 func (f *fixture) options(out *os.File) Options {
-	return Options{ID: "c1", Root: f.root, Bundle: f.bundle, Spec: f.spec, Stdio: [3]*os.File{nil, out, out}}
+	return Options{ID: "c1", Root: f.root, Bundle: f.bundle, Spec: f.spec, NoPivot: f.noPivot, Stdio: [3]*os.File{nil, out, out}}
 }
 
 // running is a container with its output.

@@ -78,6 +78,40 @@ func TestLifecycle(t *testing.T) {
 	}
 }
 
+// The first process of a pid namespace has its program's signals only when it has handlers, and a created one has no
+// program yet. The program itself gets none of them.
+func TestSignalsOfACreatedOne(t *testing.T) {
+	f := newFixture(t)
+	ctx := context.Background()
+	for _, s := range []unix.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT} {
+		r, err := f.create()
+		f.must(err)
+		f.must(r.Kill(ctx, s, false))
+		if ws := r.wait(); ws.ExitStatus() != 128+int(s) {
+			t.Errorf("%v: ended by %v", s, ws)
+		}
+		if st, err := r.State(ctx); err != nil || st.Status != specs.StateStopped {
+			t.Errorf("state %q, %v", st.Status, err)
+		}
+		f.must(r.Delete(ctx, false))
+		r.done = true
+	}
+	f.spec.Process.Args = []string{"grep", "SigCgt", "/proc/self/status"}
+	if out, _ := f.run(); strings.TrimSpace(out) != "SigCgt:\t0000000000000000" {
+		t.Errorf("the program has handlers: %s", out)
+	}
+}
+
+// With --no-pivot the host's tree lies below the root: its proc must not let a user namespace of the container have a new one.
+func TestNoPivotHidesProc(t *testing.T) {
+	f := newFixture(t)
+	f.noPivot = true
+	f.must(os.Symlink("busybox", f.path("bin/unshare")))
+	caps := []string{"CAP_SYS_ADMIN", "CAP_SETFCAP", "CAP_SETUID", "CAP_SETGID"}
+	f.spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: caps, Permitted: caps, Effective: caps}
+	f.expect("unshare -mrpf sh -c 'mount -t proc none /proc && echo mounted; mount -t sysfs none /sys && echo mounted' 2>/dev/null; grep -c . /proc/1/comm", "1")
+}
+
 func TestProgramErrors(t *testing.T) {
 	f := newFixture(t)
 	f.must(os.WriteFile(f.path("script"), []byte("#!/no/such/interpreter\n"), 0o755))

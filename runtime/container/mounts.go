@@ -241,6 +241,9 @@ func (b *builder) pivot() error {
 		return fmt.Errorf("enter the new root: %w", err)
 	}
 	if b.k.o.NoPivot {
+		if err := b.dropViews(); err != nil {
+			return err
+		}
 		return b.finishRoot() // it lies over "/" already: the process enters it by setns
 	}
 	if err := unix.PivotRoot(".", "."); err != nil {

@@ -78,6 +78,7 @@ type builder struct {
 	bound   bool                  // /dev is a bind mount: its nodes are its owner's
 	late    []lateAttr
 	covered int          // roots below a mount on "/"
+	views   []string     // whole proc and sysfs mounts of the host's tree, when that stays
 	trees   []mount.Tree // all of them, to be closed
 	// clones are bind mounts that were made while the host's tree could still be seen, by the number of their mount.
 	clones map[int]mount.Tree
@@ -328,6 +329,11 @@ func (b *builder) attachRoot() error {
 	if c, _ := b.propagation(); c.Kind == unix.MS_SHARED {
 		if err := mount.SetPropagationAt("/", unix.MS_PRIVATE, false); err != nil {
 			return err
+		}
+	}
+	if b.k.o.NoPivot {
+		if b.views, err = kernelViews(); err != nil {
+			return fmt.Errorf("root file system: %w", err)
 		}
 	}
 	if !attached {

@@ -34,6 +34,7 @@ const (
 	StepCwd
 	StepLabel
 	StepNoNewPrivs
+	StepSignals
 	StepFifo
 	StepLandlock
 	StepSeccomp
@@ -69,6 +70,7 @@ var steps = [...]string{
 	StepCwd:          "chdir to cwd",
 	StepLabel:        "set security label",
 	StepNoNewPrivs:   "set no_new_privs",
+	StepSignals:      "handle signals",
 	StepFifo:         "open exec.fifo",
 	StepLandlock:     "restrict by landlock",
 	StepSeccomp:      "load seccomp filter",
