@@ -245,22 +245,12 @@ func (p *parts) openTasks(context.Context) error {
 	if p.tasks, err = task.New(config); err != nil {
 		return err
 	}
-	if p.config.CgroupParent == "" { // one that the user named may be somebody else's
-		if err := cgroup.Prepare("/" + p.instance); err != nil {
+	if parent := filepath.Join("/", p.target.CgroupParent); parent != "/" {
+		if err := cgroup.Prepare(parent); err != nil {
 			p.log.Warn("the containers' control group", "err", err) // each container says what it lacks
 		}
-		p.onClose("control groups", func(context.Context) error { return removeEmptyGroups(p.instance) })
+		p.onClose("control groups", func(context.Context) error { return cgroup.Release(parent) })
 	}
 	p.onClose("tasks", plain(p.tasks.Close))
 	return nil
-}
-
-// removeEmptyGroups removes the containers' parent group from every hierarchy where nothing is in it: the kernel
-// refuses all others (EBUSY), and the next container makes it again.
-func removeEmptyGroups(parent string) error {
-	roots, err := audit.Hierarchies()
-	for _, root := range roots {
-		_ = os.Remove(filepath.Join(root, parent))
-	}
-	return err
 }

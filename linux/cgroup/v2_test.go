@@ -304,6 +304,23 @@ func TestParents(t *testing.T) {
 	if err := frozen.Destroy(context.Background()); err != nil {
 		t.Error(err)
 	}
+	// What was there before Prepare stays after Release.
+	if err := Prepare(top); err != nil {
+		t.Fatal(err)
+	}
+	other := list[0].dir + "/other"
+	if err := os.Mkdir(other, groupMode); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(Prepare(top+"/other"), Release(top+"/other")); err != nil {
+		t.Fatal(err)
+	}
+	if !exists(other) || len(list) > 1 && exists(list[1].dir+"/other") {
+		t.Errorf("after release: %s is there: %v, %s/other: %v", other, exists(other), list[1].dir, exists(list[1].dir+"/other"))
+	}
+	if err := errors.Join(os.Remove(other), Release(top)); err != nil || exists(list[0].dir) {
+		t.Errorf("after release: %s is there: %v, %v", list[0].dir, exists(list[0].dir), err)
+	}
 }
 
 // The kernel tells of want of memory at once.
