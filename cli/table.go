@@ -42,6 +42,7 @@ func table() []entry {
 		{name: "image", short: "Manage images", group: imageGroup},
 		{name: "network", short: "Manage networks", group: networkGroup},
 		{name: "volume", short: "Manage volumes", group: volumeGroup},
+		{name: "registry", short: "Look at registries as the engine sees them", group: registryGroup},
 		{name: "system", short: "Manage the engine", group: systemGroup},
 		{name: "daemon", short: "Start, stop and look at the engine of the default socket", group: daemonGroup},
 

@@ -146,6 +146,13 @@ func (c *Client) ImageImport(ctx context.Context, archive io.Reader, o ImportOpt
 	return c.messages(ctx, r)
 }
 
+// RegistryCheck asks the engine to try what a pull from name (HOST or HOST/REPOSITORY) would do.
+func (c *Client) RegistryCheck(ctx context.Context, name, auth string) (docker.RegistryCheck, error) {
+	var out docker.RegistryCheck
+	err := c.call(ctx, request{method: http.MethodGet, path: "/conex/registries/" + element(name) + "/check", header: authHeader(auth)}, &out)
+	return out, err
+}
+
 // RegistryLogin asks the engine to try credentials.
 func (c *Client) RegistryLogin(ctx context.Context, auth registry.AuthConfig) (registry.AuthResponse, error) {
 	return post[registry.AuthResponse](ctx, c, "/auth", nil, auth)

@@ -83,6 +83,11 @@ func (s *Service) ImageImport(ctx context.Context, r io.Reader, repo, tag, messa
 	return nil
 }
 
+// RegistryCheck tries what a pull from a registry would do.
+func (s *Service) RegistryCheck(ctx context.Context, name string, auth registry.AuthConfig) (docker.RegistryCheck, error) {
+	return s.cfg.Mover.CheckRegistry(ctx, name, authOf(auth))
+}
+
 // RegistryLogin checks credentials at their registry.
 func (s *Service) RegistryLogin(ctx context.Context, auth registry.AuthConfig) (registry.AuthResponse, error) {
 	token, err := s.cfg.Mover.Login(ctx, authOf(auth))

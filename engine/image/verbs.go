@@ -39,6 +39,7 @@ type Mover interface {
 	Save(ctx context.Context, ns string, refs, platforms []string, w io.Writer) error
 	Import(ctx context.Context, ns string, src io.Reader, ref string, o image.ImportOptions) (image.Image, error)
 	Login(ctx context.Context, auth image.Auth) (string, error)
+	CheckRegistry(ctx context.Context, name string, auth image.Auth) (docker.RegistryCheck, error)
 }
 
 // Containers tells who uses an image (engine/container).

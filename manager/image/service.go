@@ -3,10 +3,13 @@ package image
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/conex-containers/conex/api/docker"
+	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/manager/content"
 	"github.com/conex-containers/conex/manager/lease"
 	"github.com/conex-containers/conex/manager/metadata"
@@ -70,6 +73,25 @@ func (s *Service) Login(ctx context.Context, auth Auth) (string, error) {
 		return "", fmt.Errorf("login %s: %w", domain, err)
 	}
 	return token, nil
+}
+
+// CheckRegistry tries what a pull would do; name is HOST or HOST/REPOSITORY.
+func (s *Service) CheckRegistry(ctx context.Context, name string, auth Auth) (docker.RegistryCheck, error) {
+	host, path, whole := strings.Cut(name, "/")
+	if !whole {
+		path = "any" // of the grammar only
+	}
+	ref, err := ParseReference(host + "/" + path)
+	if err != nil || (ref.Domain != host && host != legacyDomain) || ref.Tag != "" || ref.Digest != "" {
+		return docker.RegistryCheck{}, errdefs.InvalidArgument("registry %q: write HOST[:PORT] or HOST[:PORT]/REPOSITORY, as in docker.io/library/alpine", name)
+	}
+	if auth.ServerAddress != "" && serverDomain(auth.ServerAddress) != ref.Domain {
+		auth = Auth{}
+	}
+	if !whole {
+		ref.Path = ""
+	}
+	return s.Registry.Check(ctx, ref.Domain, ref.Path, auth.credentials()), nil
 }
 
 // keyedLocks is a mutex per key that exists while somebody uses it.

@@ -507,6 +507,9 @@ func (d *double) ImageImport(_ context.Context, r io.Reader, repo, tag, _, _ str
 	progress(docker.Progress{Status: "sha256:" + strings.Repeat("b", 64)})
 	return nil
 }
+func (d *double) RegistryCheck(_ context.Context, name string, auth registry.AuthConfig) (docker.RegistryCheck, error) {
+	return docker.RegistryCheck{Registry: name, OK: auth.Password == "secret"}, nil
+}
 func (d *double) RegistryLogin(_ context.Context, auth registry.AuthConfig) (registry.AuthResponse, error) {
 	if auth.Password != "secret" {
 		return registry.AuthResponse{}, errdefs.With(errdefs.ErrUnauthenticated, fmt.Errorf("login attempt to %s failed with status: 401 Unauthorized", auth.ServerAddress))

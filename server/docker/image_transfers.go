@@ -109,6 +109,15 @@ func (s *Server) login(ctx context.Context, w *reply, c *call) error {
 	return w.json(http.StatusOK, resp)
 }
 
+// registryCheck tries what a pull would do, with the client's credentials.
+func (s *Server) registryCheck(ctx context.Context, w *reply, c *call) error {
+	report, err := s.Transfers.RegistryCheck(ctx, c.id(), requestAuth(ctx, c))
+	if err != nil {
+		return err
+	}
+	return w.json(http.StatusOK, report)
+}
+
 // requestAuth reads the credentials of X-Registry-Auth. As with Docker a header that cannot be read counts as no
 // credentials: the registry then says what is missing, and public images need none.
 func requestAuth(ctx context.Context, c *call) registry.AuthConfig {
