@@ -18,6 +18,7 @@ import (
 	"github.com/conex-containers/conex/linux/idmap"
 	"github.com/conex-containers/conex/linux/landlock"
 	"github.com/conex-containers/conex/linux/lsm"
+	"github.com/conex-containers/conex/linux/mount"
 	"github.com/conex-containers/conex/linux/pidfd"
 	"github.com/conex-containers/conex/linux/safepath"
 	"github.com/conex-containers/conex/runtime/child"
@@ -185,7 +186,7 @@ func (k *creation) claim(_ context.Context, undo *cleanup.Stack) error {
 		return err
 	}
 	undo.Add(func(context.Context) error { return os.RemoveAll(d) })
-	if k.state, err = unix.Open(d, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+	if k.state, err = waitingPlace(d); err != nil {
 		return fmt.Errorf("open %s: %w", d, err)
 	}
 	// Modes without the umask: a mapped root has to pass.
@@ -213,6 +214,24 @@ func (k *creation) claim(_ context.Context, undo *cleanup.Stack) error {
 		stripRoot(s.Mounts, k.c.rec.Rootfs)
 	}
 	return nil
+}
+
+// waitingPlace is the state directory as the process gets it, to wait on exec.fifo by: a read-only mount of nothing else, which
+// is in no mount namespace. Who may look into the created process (CAP_SYS_PTRACE, by an exec) can neither change the
+// state through it nor walk up into the host's tree.
+func waitingPlace(dir string) (int, error) {
+	t, err := mount.Clone(unix.AT_FDCWD, dir, false)
+	if errors.Is(err, unix.EPERM) { // root of a user namespace without a mount namespace: what it has to lose is its user's
+		return unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	}
+	if err != nil {
+		return -1, err
+	}
+	if err := t.SetAttr(mount.Attr{Set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC}, false); err != nil {
+		t.Close()
+		return -1, err
+	}
+	return int(t), nil
 }
 
 // stripRoot takes a destination below the root's own path on the host for what is there in the container, as runc does.

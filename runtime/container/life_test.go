@@ -3,6 +3,7 @@ package container
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -99,6 +100,34 @@ func TestSignalsOfACreatedOne(t *testing.T) {
 	f.spec.Process.Args = []string{"grep", "SigCgt", "/proc/self/status"}
 	if out, _ := f.run(); strings.TrimSpace(out) != "SigCgt:\t0000000000000000" {
 		t.Errorf("the program has handlers: %s", out)
+	}
+}
+
+// What a created process holds leads to no directory of the host.
+func TestDescriptorsOfACreatedOne(t *testing.T) {
+	f := newFixture(t)
+	r, err := f.create()
+	f.must(err)
+	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", r.Pid()))
+	f.must(err)
+	places := 0
+	for _, e := range fds {
+		link := fmt.Sprintf("/proc/%d/fd/%s", r.Pid(), e.Name())
+		target, err := os.Readlink(link)
+		f.must(err)
+		if st, err := os.Stat(link); err != nil || !st.IsDir() {
+			continue
+		}
+		places++
+		if err := os.WriteFile(link+"/x", nil, 0o600); target != "/" || !errors.Is(err, unix.EROFS) {
+			t.Errorf("descriptor %s is %s: %v", e.Name(), target, err)
+		}
+		if _, err := os.Stat(link + "/../" + stateName); err != nil {
+			t.Errorf("descriptor %s leads up: %v", e.Name(), err)
+		}
+	}
+	if places != 1 {
+		t.Errorf("%d directories", places)
 	}
 }
 
