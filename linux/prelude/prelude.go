@@ -16,8 +16,9 @@ import (
 const (
 	// coarse is the timer slack (PR_SET_TIMERSLACK(2const), nanoseconds) of our programs' threads. Go's monitor thread
 	// wants to wake every 20 microseconds while anything runs; with the kernel's default slack it does every 75, which
-	// is a tenth of what starting a container costs. The odd nanosecond tells it from everybody else's.
-	coarse = 500_001
+	// is a tenth of what starting a container costs. What it looks for then, a processor that a system call holds, waits
+	// for it that long. The odd nanosecond tells it from everybody else's.
+	coarse = 2_000_001
 	// usual is the kernel's default, that of a caller whose own is lost: one of our programs.
 	usual = 50_000
 )

@@ -36,10 +36,10 @@ func TestPrelude(t *testing.T) {
 		want string // the second line is the timer slack of a program that was started
 	}{
 		{"none", []string{plain, "run"}, "", "50000 0 false   [run]\n50000"},
-		{"coarse", []string{entry, "run"}, "", "500001 50000 false   [run]\n50000"},
-		{"sealed", []string{sealed, "--root", "/r", "run", "x"}, "", "500001 50000 true 1 1 [--root /r run x]\n50000"},
-		{"own choice", []string{sealed, "exec"}, MaxProcs + "=2", "500001 50000 true 2  [exec]\n50000"},
-		{"not wanted", []string{sealed, "runs", "creat", "state"}, "", "500001 50000 false   [runs creat state]\n50000"},
+		{"coarse", []string{entry, "run"}, "", "2000001 50000 false   [run]\n50000"},
+		{"sealed", []string{sealed, "--root", "/r", "run", "x"}, "", "2000001 50000 true 1 1 [--root /r run x]\n50000"},
+		{"own choice", []string{sealed, "exec"}, MaxProcs + "=2", "2000001 50000 true 2  [exec]\n50000"},
+		{"not wanted", []string{sealed, "runs", "creat", "state"}, "", "2000001 50000 false   [runs creat state]\n50000"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cmd := exec.Command(c.argv[0], c.argv[1:]...)
