@@ -143,7 +143,7 @@ func frame(stream string, data []byte) []byte {
 	return append(out, data...)
 }
 
-// ContainerResize sets the size of the container's terminal.
+// ContainerResize sets the size of the container's terminal; without one there is nothing to do.
 func (s *Service) ContainerResize(ctx context.Context, ref string, height, width uint16) error {
 	c, err := s.index.find(ref)
 	if err != nil {
@@ -152,10 +152,13 @@ func (s *Service) ContainerResize(ctx context.Context, ref string, height, width
 	if !c.phaseAlive() {
 		return errdefs.Conflict("container %s is not running", c.id())
 	}
+	rec := c.record()
+	if !rec.Config.Tty {
+		return nil
+	}
 	if err := s.cfg.Processes.Resize(ctx, s.cfg.Namespace, c.id(), "", width, height); err != nil {
 		return fmt.Errorf("container %s: resize: %w", c.id(), err)
 	}
-	rec := c.record()
 	s.publish(&rec, events.ActionResize, "height", fmt.Sprint(height), "width", fmt.Sprint(width))
 	return nil
 }

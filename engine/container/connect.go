@@ -63,6 +63,7 @@ func (s *Service) Connect(ctx context.Context, ref string, n network.Network, se
 	defer undo.Run(ctx, nil)
 	if v.alive() {
 		conn := connection{network: n, settings: settings, index: freeIndex(run.Endpoints)}
+		conn.outside = !n.Internal && !slices.ContainsFunc(run.Endpoints, func(e network.Endpoint) bool { return e.Gateway.IsValid() })
 		e, err := s.plug(ctx, &v, conn, &undo)
 		if err != nil {
 			return err

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -19,10 +20,12 @@ import (
 type connection struct {
 	network  network.Network
 	settings *netapi.EndpointSettings
-	index    int // number of the interface: eth<index>
+	index    int  // number of the interface: eth<index>
+	outside  bool // its gateway is the container's: it carries the published ports
 }
 
-// connections lists a container's bridge networks: that of its network mode first, then by name.
+// connections lists a container's bridge networks in the order in which their gateways are preferred: by priority, else
+// that of the network mode first, then by name. The interfaces are numbered without regard to priorities.
 func (s *Service) connections(rec *Record) ([]connection, error) {
 	names := make([]string, 0, len(rec.Networks))
 	for n := range rec.Networks {
@@ -56,10 +59,14 @@ func (s *Service) connections(rec *Record) ([]connection, error) {
 		}
 		out = append(out, connection{network: n, settings: e, index: len(out)})
 	}
+	slices.SortStableFunc(out, func(a, b connection) int { return cmp.Compare(b.settings.GwPriority, a.settings.GwPriority) })
+	if i := slices.IndexFunc(out, func(c connection) bool { return !c.network.Internal }); i >= 0 {
+		out[i].outside = true
+	}
 	return out, nil
 }
 
-// request asks the network for a connection's endpoint; the first one carries the published ports.
+// request asks the network for a connection's endpoint.
 func (c *connection) request(rec *Record) network.Request {
 	r := network.Request{
 		Network: c.network.ID, Container: rec.ID, Name: rec.Name, Interface: "eth" + strconv.Itoa(c.index),
@@ -73,7 +80,7 @@ func (c *connection) request(rec *Record) network.Request {
 	if len(c.settings.MacAddress) > 0 {
 		r.MAC = c.settings.MacAddress.String()
 	}
-	if c.index == 0 {
+	if c.outside {
 		r.Ports = publishedPorts(rec)
 	}
 	return r

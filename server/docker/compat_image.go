@@ -1,6 +1,8 @@
 package docker
 
 import (
+	"strings"
+
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/moby/moby/api/types/image"
 )
@@ -15,7 +17,7 @@ type legacyImage struct {
 	Author          string
 	VirtualSize     *int64  `json:",omitempty"` // before 1.44
 	Container       *string `json:",omitempty"` // before 1.45
-	ContainerConfig any     `json:",omitempty"` // before 1.45
+	ContainerConfig any     `json:",omitempty"` // before 1.45, and for docker-compose 1
 	Config          any
 }
 
@@ -59,7 +61,13 @@ func compatImage(c *call, info *image.InspectResponse) any {
 		info.Identity = nil
 	}
 	if !c.before(52) {
-		return info
+		if !isComposeV1(c) {
+			return info
+		}
+		return struct {
+			*image.InspectResponse
+			ContainerConfig any
+		}{info, volumesOf(info)}
 	}
 	if c.before(48) {
 		info.Descriptor, info.Manifests = nil, nil
@@ -82,7 +90,27 @@ func compatImage(c *call, info *image.InspectResponse) any {
 	if c.before(45) {
 		old.Container, old.ContainerConfig = new(string), struct{}{}
 	}
+	if isComposeV1(c) {
+		old.ContainerConfig = volumesOf(info)
+	}
 	return old
+}
+
+// isComposeV1 recognizes docker-compose 1. It speaks the newest version that the engine offers, but when it recreates a
+// container it reads the anonymous volumes to keep out of the image's ContainerConfig, which left the API in 1.45, and
+// ends with KeyError 'ContainerConfig' where there is none.
+func isComposeV1(c *call) bool {
+	return strings.HasPrefix(c.Header.Get("User-Agent"), "docker-compose/1.")
+}
+
+// legacyVolumes is as much of a ContainerConfig as docker-compose 1 reads.
+type legacyVolumes struct{ Volumes map[string]struct{} }
+
+func volumesOf(info *image.InspectResponse) legacyVolumes {
+	if info.Config == nil {
+		return legacyVolumes{}
+	}
+	return legacyVolumes{info.Config.Volumes}
 }
 
 // compatImageFilter reads the singular `filter` parameter, which before 1.41 meant a reference.
