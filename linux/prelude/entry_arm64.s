@@ -14,7 +14,7 @@ TEXT enter<>(SB),NOSPLIT|NOFRAME|TOPFRAME,$0
 	SUB	$64, RSP
 	MOVD	R0, 8(RSP)	// begin's arguments
 	MOVD	R1, 16(RSP)
-	MOVD	$0, R28		// g
+	MOVD	$0, g
 	CALL	·begin(SB)
 	ADD	$64, RSP
 	B	_rt0_arm64_linux(SB)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/conex-containers/conex/base/cleanup"
 	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/base/logging"
 	"github.com/conex-containers/conex/linux/cgroup"
 	"github.com/conex-containers/conex/linux/idmap"
 	"github.com/conex-containers/conex/linux/landlock"
@@ -73,21 +75,29 @@ func (k *creation) create(ctx context.Context) (_ *Container, err error) {
 			k.poststop(ctx)
 		}
 	}()
-	for _, step := range []func(context.Context, *cleanup.Stack) error{
-		k.load,        //  1 configuration
-		k.claim,       //  2 the id
-		k.makeCgroup,  //  3
-		k.makeResctrl, //  4 cache and memory bandwidth
-		k.prepare,     //  5 all that the process will need, computed
-		k.spawn,       //  6 the process, in its namespaces and cgroups
-		k.record,      //  7 findable by others from now on
-		k.await,       //  8 it is in its namespaces
-		k.netDevices,  //  9 network interfaces of the host that it gets
-		k.buildRoot,   // 10 its root directory, by a thread of ours in its place
-		k.finish,      // 11 let it go on to exec.fifo
+	log := logging.From(ctx)
+	debug := log.Enabled(ctx, slog.LevelDebug)
+	for _, step := range []struct {
+		name string
+		do   func(context.Context, *cleanup.Stack) error
+	}{
+		{"configuration", k.load},             //  1
+		{"id", k.claim},                       //  2
+		{"control group", k.makeCgroup},       //  3
+		{"class of service", k.makeResctrl},   //  4 cache and memory bandwidth
+		{"program of the process", k.prepare}, //  5
+		{"process", k.spawn},                  //  6 in its namespaces and cgroups
+		{"state", k.record},                   //  7 findable by others from now on
+		{"namespaces", k.await},               //  8
+		{"network devices", k.netDevices},     //  9 interfaces of the host that it gets
+		{"root", k.buildRoot},                 // 10 by a thread of ours in the process's place
+		{"waiting for start", k.finish},       // 11 of exec.fifo
 	} {
-		if err := step(ctx, &undo); err != nil {
+		if err := step.do(ctx, &undo); err != nil {
 			return nil, errors.Join(context.Cause(ctx), k.explain(err))
+		}
+		if debug {
+			log.Debug("create: step done", "container", k.o.ID, "step", step.name)
 		}
 	}
 	if k.stop != nil && !k.stop() {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/base/logging"
 	"github.com/conex-containers/conex/linux/idmap"
 	"github.com/conex-containers/conex/linux/landlock"
 	"github.com/conex-containers/conex/linux/lsm"
@@ -145,8 +146,12 @@ func (e *execution) run(ctx context.Context) (_ *Process, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.o.Process.ExecCPUAffinity == nil {
+	log := logging.From(ctx)
+	log.Debug("exec: process cloned", "container", e.c.ID(), "pid", p.pid)
+	if a := e.o.Process.ExecCPUAffinity; a == nil {
 		freeProcessors(p.pid)
+	} else {
+		log.Debug("exec: the process sets its processors", "container", e.c.ID(), "initial", a.Initial, "final", a.Final)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = pidfd.Signal(p.pidfd, unix.SIGKILL) })
 	err = e.handshake(host, prog, p)
