@@ -85,6 +85,7 @@ func (s *service) startExec(ctx context.Context, c *container, p *process) (*tas
 	}
 	p.io.Start() // before anybody can hear of the end, which waits for what Start has begun
 	s.reaper.Watch(made.Pid, func(e reaper.Exit) { s.finish(c, p, e) })
+	s.collect()
 	s.settle(settleAfterExec)
 	s.events.Publish(&taskapi.TaskExecStarted{ContainerID: c.id, ExecID: p.execID, Pid: uint32(made.Pid)})
 	return &taskapi.StartResponse{Pid: uint32(made.Pid)}, nil

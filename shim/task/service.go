@@ -59,6 +59,7 @@ type service struct {
 	parked     []parkedStream
 	arrived    *sync.Cond // signalled when parked grows
 	settling   *time.Timer
+	collecting sync.Once // turns the collector on
 }
 
 // container is a made container with its processes.

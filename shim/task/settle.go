@@ -19,7 +19,8 @@ const (
 	settleAfterExec  = 30 * time.Second
 )
 
-// settledGC is the collector's target (GOGC) of a shim whose container stays.
+// settledGC is the collector's target (GOGC) of a shim whose container stays: a heap of 2 MiB at most, as every page
+// of it costs at each exec, whose process begins as a copy of the shim.
 const settledGC = 50
 
 // settledProcs is how many threads run Go at a time in a shim whose container stays: output pumps beside the rest.
@@ -36,10 +37,15 @@ func (s *service) settle(after time.Duration) {
 	}
 	s.settling = time.AfterFunc(after, func() {
 		runtime.GOMAXPROCS(settledProcs)
-		debug.SetGCPercent(settledGC) // the manager starts the shim with the collector off: most containers end before
+		s.collect()
 		debug.FreeOSMemory()
 		dropText()
 	})
+}
+
+// collect turns the collector on. The manager starts the shim with it off: most containers end before it would pay.
+func (s *service) collect() {
+	s.collecting.Do(func() { debug.SetGCPercent(settledGC) })
 }
 
 // dropText takes the program's read-only pages out of this process's page tables. They stay in the page cache, which
