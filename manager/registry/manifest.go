@@ -172,7 +172,8 @@ func (r *Repository) read(ctx context.Context, c call) (*http.Response, error) {
 	return nil, err
 }
 
-// PutManifest uploads a manifest or index under ref, a tag or its digest.
+// PutManifest uploads a manifest or index under ref, a tag or its digest. One with a subject becomes one of the subject's
+// referrers.
 func (r *Repository) PutManifest(ctx context.Context, ref, mediaType string, data []byte) error {
 	ep, err := r.target()
 	if err != nil {
@@ -189,6 +190,9 @@ func (r *Repository) PutManifest(ctx context.Context, ref, mediaType string, dat
 	drain(resp)
 	if got := digest.Digest(resp.Header.Get("Docker-Content-Digest")); got.Validate() == nil && got != got.Algorithm().FromBytes(data) {
 		return errdefs.With(errdefs.ErrUnavailable, fmt.Errorf("registry %s: repository %s: stored another manifest than was sent: %s", r.domain, r.path, got))
+	}
+	if resp.Header.Get("OCI-Subject") == "" {
+		return r.noteReferrer(ctx, mediaType, data)
 	}
 	return nil
 }

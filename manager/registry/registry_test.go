@@ -398,6 +398,10 @@ func FuzzHeaders(f *testing.F) {
 		}
 		_, _ = rangeStart(contentRange)
 		_ = nextPage(link)
+		_ = nextQuery(link)
+		if n, ok := rangeEnd(contentRange); ok && n < 0 {
+			t.Errorf("range %q ends at %d", contentRange, n)
+		}
 	})
 }
 
