@@ -60,7 +60,7 @@ type Config struct {
 	Stdio    [3]int
 	// KeepGroups leaves the process the runtime's supplementary groups.
 	KeepGroups bool
-	Extra      []int // descriptors 3.. of the program; numbered above all that they become
+	Extra      []int // descriptors 3.. of the program, numbered above all that they become; -1 stays closed
 	Keyring    string
 	Labels     []lsm.Label // with Labels or Sysctls, Go brings a private proc
 	// Sysctls are those of user namespaces: the kernel knows which one by who opens the file.
@@ -360,6 +360,11 @@ func (b *builder) place(fds []int, base int) {
 	for i, fd := range fds {
 		if fd == base+i {
 			b.add(handshake.StepStdio, "", unix.SYS_FCNTL, uintptr(fd), unix.F_SETFD, 0)
+			continue
+		}
+		if fd < 0 {
+			// The number may be one of the road's own, so it is closed by the execve.
+			b.add(handshake.StepStdio, "", unix.SYS_CLOSE_RANGE, uintptr(base+i), uintptr(base+i), unix.CLOSE_RANGE_CLOEXEC)
 			continue
 		}
 		b.add(handshake.StepStdio, "", unix.SYS_DUP3, uintptr(fd), uintptr(base+i), 0)

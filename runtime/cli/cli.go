@@ -35,6 +35,7 @@ type app struct {
 	noGroups bool  // --cgroup-manager=disabled
 	rootless *bool // --rootless, nil: find out
 	second   bool  // this is the program's second beginning, as root of a user namespace
+	manner   manner
 	stdin    *os.File
 	stdout   *os.File
 	stderr   *os.File
@@ -91,6 +92,7 @@ func Main(args []string, version string) int {
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(memoryLimit)
 	a := &app{name: filepath.Base(os.Args[0]), version: version, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, second: second()}
+	a.manner = mannerOf(a.name)
 	log, rest, code := a.globals(args)
 	if code >= 0 {
 		return code
@@ -171,7 +173,13 @@ func (a *app) checkArgs(cmd *command, n int) error {
 }
 
 // load finds the container of the first argument.
-func (a *app) load(c *call) (*container.Container, error) { return container.Load(a.root, c.args[0]) }
+func (a *app) load(c *call) (*container.Container, error) {
+	made, err := container.Load(a.root, c.args[0])
+	if err == nil {
+		made.SetManner(a.manner.Manner)
+	}
+	return made, err
+}
 
 // exitCode is the shell's convention for how a process ended.
 func exitCode(ws unix.WaitStatus) int {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/base/errdefs"
@@ -45,6 +46,7 @@ func (a *app) each(expression string, do func(*container.Container) error) error
 	all, err := container.List(a.root)
 	for _, made := range all {
 		if re.MatchString(made.ID()) {
+			made.SetManner(a.manner.Manner)
 			err = errors.Join(err, do(made))
 		}
 		_ = made.Close()
@@ -73,7 +75,7 @@ func parseSignal(s string) (syscall.Signal, error) {
 
 func (a *app) delete(ctx context.Context, c *call) (int, error) {
 	if c.opt.regex {
-		return 0, a.each(c.args[0], func(made *container.Container) error { return made.Delete(ctx, c.opt.force) })
+		return 0, a.each(c.args[0], func(made *container.Container) error { return a.remove(ctx, made, c.opt.force) })
 	}
 	made, err := a.load(c)
 	if errdefs.IsNotFound(err) {
@@ -93,7 +95,19 @@ func (a *app) delete(ctx context.Context, c *call) (int, error) {
 		return 1, err
 	}
 	defer func() { _ = made.Close() }()
-	return 0, made.Delete(ctx, c.opt.force)
+	return 0, a.remove(ctx, made, c.opt.force)
+}
+
+// remove deletes a container, with the state that the manner counts as stopped.
+func (a *app) remove(ctx context.Context, made *container.Container, force bool) error {
+	if !force && a.manner.deleteCreated {
+		s, err := made.State(ctx)
+		if err != nil {
+			return err
+		}
+		force = s.Status == specs.StateCreated
+	}
+	return made.Delete(ctx, force)
 }
 
 func (a *app) pause(ctx context.Context, c *call) (int, error) {

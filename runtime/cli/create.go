@@ -40,7 +40,15 @@ func (a *app) start(ctx context.Context, c *call) (int, error) {
 		return 1, err
 	}
 	defer func() { _ = made.Close() }()
-	return 0, made.Start(ctx)
+	ready, err := a.notifier(made)
+	if err != nil {
+		return 1, err
+	}
+	defer ready.close()
+	if err := made.Start(ctx); err != nil {
+		return 1, err
+	}
+	return 0, ready.detached(ctx, made)
 }
 
 // runContainer is create and start; in the foreground also wait and delete.
@@ -69,20 +77,37 @@ func (a *app) runContainer(ctx context.Context, c *call) (int, error) {
 	}
 	defer func() { _ = made.Close() }()
 	logging.From(ctx).Debug("created", "container", made.ID(), "pid", made.Pid())
-	if err = sendPidfd(c.opt.pidfdSocket, made.Pidfd()); err == nil {
-		err = made.Start(ctx)
-	}
+	ready, err := a.launch(ctx, c, made)
 	if err != nil {
 		return exitOf(err), errors.Join(err, made.Delete(ctx, true))
 	}
+	defer ready.close()
 	if c.opt.detach {
-		return 0, nil
+		return 0, ready.detached(ctx, made)
 	}
+	relayed := ready.attached(ctx, a, made)
 	code, err := fg.wait(made.Pid(), made.Pidfd())
+	relayed()
 	if err != nil || c.opt.keep {
 		return code, err
 	}
 	return code, made.Delete(ctx, true)
+}
+
+// launch starts what was made.
+func (a *app) launch(ctx context.Context, c *call, made *container.Container) (*notifier, error) {
+	if err := sendPidfd(c.opt.pidfdSocket, made.Pidfd()); err != nil {
+		return nil, err
+	}
+	ready, err := a.notifier(made)
+	if err == nil {
+		err = made.Start(ctx)
+	}
+	if err != nil {
+		ready.close()
+		return nil, err
+	}
+	return ready, nil
 }
 
 // exitOf is the shell's exit code for a program that did not start, else 1.
@@ -104,7 +129,7 @@ const filterCache = "@filters"
 
 func (a *app) createOptions(c *call) (*container.Options, error) {
 	o := &container.Options{ID: c.args[0], Root: a.root, Bundle: c.opt.bundle, NoPivot: c.opt.noPivot,
-		NoNewKeyring: c.opt.noNewKeyring, SystemdCgroup: a.systemd, NoCgroup: a.noGroups, Rootless: a.rootless, PidFile: c.opt.pidFile,
+		NoNewKeyring: c.opt.noNewKeyring, SystemdCgroup: a.systemd, NoCgroup: a.noGroups, Rootless: a.rootless, PidFile: c.opt.pidFile, Manner: a.manner.Manner, NotifySocket: a.notifyPlace(),
 		Stdio: [3]*os.File{a.stdin, a.stdout, a.stderr}}
 	if o.Bundle == "" {
 		o.Bundle = "."
@@ -124,7 +149,7 @@ func (a *app) createOptions(c *call) (*container.Options, error) {
 	if c.opt.consoleSocket != "" {
 		o.Terminal = sendMaster(c.opt.consoleSocket)
 	}
-	if o.ExtraFiles, err = inherited(c.opt.preserveFDs); err != nil {
+	if o.ExtraFiles, err = inherited(c.opt.preserveFDs, a.manner.preserveGaps); err != nil {
 		return nil, err
 	}
 	if o.Spec != nil {
@@ -141,8 +166,10 @@ func listenEnv() []string {
 	return nil
 }
 
-// inherited are the descriptors from 3 on that the program gets: those of socket activation and n more.
-func inherited(n int) ([]*os.File, error) {
+// inherited are the descriptors from 3 on that the program gets: those of socket activation and n more. One that is not
+// open is an error, or nil where gaps are passed over. An execve(2) closes what has FD_CLOEXEC, so such a one is this
+// program's own and never handed on, whatever n is.
+func inherited(n int, gaps bool) ([]*os.File, error) {
 	if s := os.Getenv("LISTEN_FDS"); s != "" {
 		listen, err := strconv.Atoi(s)
 		if err != nil {
@@ -152,10 +179,21 @@ func inherited(n int) ([]*os.File, error) {
 	}
 	var out []*os.File
 	for fd := 3; fd < 3+n; fd++ {
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+		if err == nil && flags&unix.FD_CLOEXEC != 0 {
+			err = unix.EBADF
+		}
+		switch {
+		case err == nil:
+			out = append(out, os.NewFile(uintptr(fd), "inherited"))
+		case gaps:
+			out = append(out, nil)
+		default:
 			return nil, fmt.Errorf("unable to preserve file descriptor %d: %w", fd, err)
 		}
-		out = append(out, os.NewFile(uintptr(fd), "inherited"))
+	}
+	for len(out) > 0 && out[len(out)-1] == nil {
+		out = out[:len(out)-1]
 	}
 	return out, nil
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // asCrun is the name under which this program is crun's stand-in: help and version then have the lines that programs
-// written for crun look for. Nothing else depends on it.
+// written for crun look for, and its manner is crun's (mannerOf).
 const asCrun = "crun"
 
 // crunFeatures is the line of crun's --version by which programs know what it was built with.

@@ -25,7 +25,7 @@ func (a *app) exec(ctx context.Context, c *call) (int, error) {
 		return 255, err
 	}
 	defer func() { _ = made.Close() }()
-	p, err := execProcess(made.Process(), c)
+	p, err := execProcess(made.Process(), c, a.manner.freshPrivileges)
 	if err != nil {
 		return 255, err
 	}
@@ -59,7 +59,7 @@ func (a *app) execOptions(c *call, p *specs.Process) (*container.ExecOptions, *f
 	if o.Cgroups, err = subgroups(c.opt.cgroups); err != nil {
 		return nil, nil, err
 	}
-	if o.ExtraFiles, err = inherited(c.opt.preserveFDs); err != nil {
+	if o.ExtraFiles, err = inherited(c.opt.preserveFDs, a.manner.preserveGaps); err != nil {
 		return nil, nil, err
 	}
 	if p.Terminal && c.opt.detach && c.opt.consoleSocket == "" {
@@ -76,8 +76,9 @@ func (a *app) execOptions(c *call, p *specs.Process) (*container.ExecOptions, *f
 	return o, fg, nil
 }
 
-// execProcess is the process that the flags describe: --process whole, or the container's own with changes.
-func execProcess(own *specs.Process, c *call) (*specs.Process, error) {
+// execProcess is the process that the flags describe: --process whole, or the container's own with changes; a fresh one
+// does not have its noNewPrivileges.
+func execProcess(own *specs.Process, c *call, fresh bool) (*specs.Process, error) {
 	o := &c.opt
 	if o.process != "" {
 		b, err := os.ReadFile(o.process)
@@ -97,6 +98,7 @@ func execProcess(own *specs.Process, c *call) (*specs.Process, error) {
 	p.Args = c.args[1:]
 	p.Terminal = o.tty
 	p.ConsoleSize = nil
+	p.NoNewPrivileges = own.NoNewPrivileges && !fresh
 	p.Env = append(append([]string(nil), own.Env...), o.env...)
 	if o.cwd != "" {
 		p.Cwd = o.cwd

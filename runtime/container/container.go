@@ -32,6 +32,7 @@ type Container struct {
 	rec    *record
 	group  *cgroup.Group
 	filter *seccomp.Program
+	manner Manner
 
 	mu    sync.Mutex
 	pidfd int

@@ -196,7 +196,7 @@ func (c *Container) delete(ctx context.Context, force bool) error {
 		return err
 	}
 	if h := c.rec.Hooks; h != nil {
-		warnHooks(ctx, "poststop", h.Poststop, c.stateAs(specs.StateStopped).State)
+		c.warnHooks(ctx, "poststop", h.Poststop, c.stateAs(specs.StateStopped).State)
 	}
 	return c.Close()
 }

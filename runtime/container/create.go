@@ -113,7 +113,7 @@ func (k *creation) poststop(ctx context.Context) {
 	if !k.hooked || len(k.spec.Hooks.Poststop) == 0 {
 		return
 	}
-	warnHooks(context.WithoutCancel(ctx), "poststop", k.spec.Hooks.Poststop, k.c.stateAs(specs.StateStopped).State)
+	k.c.warnHooks(context.WithoutCancel(ctx), "poststop", k.spec.Hooks.Poststop, k.c.stateAs(specs.StateStopped).State)
 }
 
 // explain adds to an error of the process what its errno does not say.
@@ -210,9 +210,15 @@ func (k *creation) claim(_ context.Context, undo *cleanup.Stack) error {
 	if err := os.Chmod(fifo, fifoMode); err != nil {
 		return err
 	}
+	if err := k.placeNotify(d); err != nil {
+		return err
+	}
 	s := k.spec
-	k.c = &Container{dir: d, pidfd: -1, rec: &record{Version: s.Version, ID: k.o.ID, Bundle: k.o.Bundle, Created: time.Now().UTC(),
+	k.c = &Container{dir: d, pidfd: -1, manner: k.o.Manner, rec: &record{Version: s.Version, ID: k.o.ID, Bundle: k.o.Bundle, Created: time.Now().UTC(),
 		Owner: os.Geteuid(), NoNewKeyring: k.o.NoNewKeyring, Annotations: spec.OwnAnnotations(s), Process: s.Process, Hooks: s.Hooks}}
+	if k.o.NotifySocket != "" {
+		k.c.rec.Notify = filepath.Base(k.o.NotifySocket)
+	}
 	if s.Linux.Personality != nil || s.Linux.MemoryPolicy != nil {
 		k.c.rec.Inherited = &specs.Linux{Personality: s.Linux.Personality, MemoryPolicy: s.Linux.MemoryPolicy}
 	}

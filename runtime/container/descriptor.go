@@ -40,6 +40,10 @@ func placeFiles(stdio [3]*os.File, extra []*os.File, terminal bool) (p *placed, 
 		}
 	}
 	for i, f := range extra {
+		if f == nil {
+			p.extra = append(p.extra, -1)
+			continue
+		}
 		fd, err := p.file(f, 3+i, above)
 		if err != nil {
 			return nil, err
@@ -96,13 +100,20 @@ func rawFD(f *os.File) int {
 }
 
 // giveStreams makes the process's own user the owner of its streams, as far as they are anybody's: /dev/stdout
-// could not be opened again otherwise. Not /dev/null, and what refuses (EINVAL, EPERM, EROFS) stays as it is.
-func giveStreams(stdio [3]int, uid int) {
+// could not be opened again otherwise. Not /dev/null, and what refuses (EINVAL, EPERM, EROFS) stays as it is. Their group
+// becomes gid unless that is -1; that of devices stays.
+func giveStreams(stdio [3]int, uid, gid int) {
 	for _, fd := range stdio {
 		var st unix.Stat_t
-		if fd < 0 || unix.Fstat(fd, &st) != nil || int(st.Uid) == uid || st.Rdev == unix.Mkdev(1, 3) {
+		if fd < 0 || unix.Fstat(fd, &st) != nil || st.Rdev == unix.Mkdev(1, 3) {
 			continue
 		}
-		_ = unix.Fchown(fd, uid, -1)
+		group := gid
+		if kind := st.Mode & unix.S_IFMT; kind == unix.S_IFCHR || kind == unix.S_IFBLK {
+			group = -1
+		}
+		if int(st.Uid) != uid || group >= 0 && int(st.Gid) != group {
+			_ = unix.Fchown(fd, uid, group)
+		}
 	}
 }

@@ -239,7 +239,7 @@ func (e *execution) look(ctx context.Context) (err error) {
 		return e.terminal(root)
 	}
 	if e.c.rec.Namespaces&unix.CLONE_NEWUSER == 0 {
-		giveStreams(e.files.stdio, int(p.User.UID))
+		giveStreams(e.files.stdio, int(p.User.UID), e.c.manner.streamGroup(int(p.User.GID)))
 	}
 	return nil
 }

@@ -23,7 +23,7 @@ import (
 const outputLimit = 4096
 
 // runHooks runs hooks in order with the state on their stdin; the first that fails ends it.
-func runHooks(ctx context.Context, kind string, hooks []specs.Hook, state specs.State) error {
+func (c *Container) runHooks(ctx context.Context, kind string, hooks []specs.Hook, state specs.State) error {
 	if len(hooks) == 0 {
 		return nil
 	}
@@ -32,7 +32,7 @@ func runHooks(ctx context.Context, kind string, hooks []specs.Hook, state specs.
 		return err
 	}
 	for i, h := range hooks {
-		if err := runHook(ctx, h, stdin, state.Annotations); err != nil {
+		if err := c.runHook(ctx, h, stdin, state.Annotations); err != nil {
 			return fmt.Errorf("error running %s hook #%d: %w", kind, i, err)
 		}
 	}
@@ -51,7 +51,26 @@ func hookTime(ctx context.Context, h specs.Hook) (context.Context, context.Cance
 	return ctx, cancel, nil
 }
 
-func runHook(ctx context.Context, h specs.Hook, stdin []byte, annotations map[string]string) error {
+// hookEnv is a hook's environment: never nil, which would be the runtime's own.
+func (c *Container) hookEnv(h specs.Hook) []string {
+	if h.Env == nil {
+		return append([]string{}, c.manner.HookEnv...)
+	}
+	return h.Env
+}
+
+// hookDir is where hooks begin: "" is where this thread is. A bundle may be gone by the time of poststop.
+func (c *Container) hookDir() string {
+	if !c.manner.HooksInBundle {
+		return ""
+	}
+	if _, err := os.Stat(c.rec.Bundle); err != nil {
+		return ""
+	}
+	return c.rec.Bundle
+}
+
+func (c *Container) runHook(ctx context.Context, h specs.Hook, stdin []byte, annotations map[string]string) error {
 	ctx, cancel, err := hookTime(ctx, h)
 	if err != nil {
 		return err
@@ -63,10 +82,7 @@ func runHook(ctx context.Context, h specs.Hook, stdin []byte, annotations map[st
 	if len(cmd.Args) == 0 {
 		cmd.Args = []string{h.Path}
 	}
-	cmd.Env = h.Env
-	if cmd.Env == nil {
-		cmd.Env = []string{} // nil would be ours
-	}
+	cmd.Env, cmd.Dir = c.hookEnv(h), c.hookDir()
 	cmd.Stdin = bytes.NewReader(stdin)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	for name, stream := range map[string]*io.Writer{"run.oci.hooks.stdout": &cmd.Stdout, "run.oci.hooks.stderr": &cmd.Stderr} {
@@ -112,11 +128,11 @@ func (b *builder) runHooks() error {
 	onHost := make(chan error, 1)
 	go func() {
 		//lint:ignore SA1019 deprecated by the specification, but in use
-		if err := runHooks(b.ctx, "prestart", h.Prestart, early); err != nil {
+		if err := b.k.c.runHooks(b.ctx, "prestart", h.Prestart, early); err != nil {
 			onHost <- err
 			return
 		}
-		onHost <- runHooks(b.ctx, "createRuntime", h.CreateRuntime, state)
+		onHost <- b.k.c.runHooks(b.ctx, "createRuntime", h.CreateRuntime, state)
 	}()
 	if err := <-onHost; err != nil {
 		return err
@@ -127,17 +143,17 @@ func (b *builder) runHooks() error {
 	if err := unix.Setns(b.k.c.pidfd, b.k.plan.all&unix.CLONE_NEWPID); err != nil && b.k.plan.all&unix.CLONE_NEWPID != 0 {
 		return fmt.Errorf("enter the container's pid namespace: %w", err)
 	}
-	// They begin in the new root, as runc's do; the pivot moves this thread anyway.
+	// They begin in the new root, as runc's do, unless hookDir says otherwise; the pivot moves this thread anyway.
 	if err := unix.Fchdir(int(b.rootT)); err != nil {
 		return fmt.Errorf("enter the new root: %w", err)
 	}
-	return runHooks(b.ctx, "createContainer", h.CreateContainer, state)
+	return b.k.c.runHooks(b.ctx, "createContainer", h.CreateContainer, state)
 }
 
 // warnHooks is runHooks for hooks whose failure only is logged (poststop, runtime.md).
-func warnHooks(ctx context.Context, kind string, hooks []specs.Hook, state specs.State) {
+func (c *Container) warnHooks(ctx context.Context, kind string, hooks []specs.Hook, state specs.State) {
 	for i := range hooks {
-		if err := runHooks(ctx, kind, hooks[i:i+1], state); err != nil {
+		if err := c.runHooks(ctx, kind, hooks[i:i+1], state); err != nil {
 			text := kind + " hook failed"
 			if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 				text += fmt.Sprintf(" with exit code %d", exit.ExitCode())

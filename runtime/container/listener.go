@@ -24,7 +24,7 @@ func (c *Container) sendListener(pid, process, n int, st Status) error {
 	}
 	defer func() { _ = unix.Close(fd) }()
 	msg, err := json.Marshal(specs.ContainerProcessState{
-		Version: specs.Version, Fds: []string{specs.SeccompFdName}, Pid: pid, Metadata: c.rec.ListenerMetadata,
+		Version: c.manner.listenerVersion(), Fds: []string{specs.SeccompFdName}, Pid: pid, Metadata: c.rec.ListenerMetadata,
 		State: c.stateAs(st).State,
 	})
 	if err != nil {

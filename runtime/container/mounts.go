@@ -282,13 +282,16 @@ func (b *builder) finishRoot() error {
 
 func (b *builder) setOwnStreams() error {
 	p := b.k.spec.Process
-	uid := int(p.User.UID)
+	uid, gid := int(p.User.UID), int(p.User.GID)
 	if b.k.plan.user {
 		host, err := b.k.uids.Host(p.User.UID)
 		if err != nil {
 			return err
 		}
-		uid = int(host)
+		uid, gid = int(host), -1
+		if group, err := b.k.gids.Host(p.User.GID); err == nil {
+			gid = int(group)
+		}
 	}
 	if pair := b.k.built.pair; pair != nil {
 		if err := unix.Fchown(rawFD(pair.Slave), uid, -1); err != nil && !errors.Is(err, os.ErrPermission) {
@@ -296,6 +299,6 @@ func (b *builder) setOwnStreams() error {
 		}
 		return nil
 	}
-	giveStreams(b.k.files.stdio, uid)
+	giveStreams(b.k.files.stdio, uid, b.k.o.Manner.streamGroup(gid))
 	return nil
 }

@@ -37,7 +37,7 @@ type Options struct {
 	// Terminal receives the pty master when process.terminal is true (the shim keeps it; the CLI sends it to
 	// --console-socket). It is called once, before Create returns.
 	Terminal      func(master *os.File) error
-	ExtraFiles    []*os.File // descriptors 3.. of the process (--preserve-fds)
+	ExtraFiles    []*os.File // descriptors 3.. of the process (--preserve-fds); nil stays closed
 	NoPivot       bool
 	NoNewKeyring  bool
 	SystemdCgroup bool
@@ -46,6 +46,10 @@ type Options struct {
 	FilterCache   string // directory of compiled seccomp profiles, or "": who makes one container and ends gains by it
 	PidFile       string
 	Resctrl       string // where resctrl is mounted, for linux.intelRdt; "" looks for it
+	Manner        Manner // what other runtimes do otherwise
+	// NotifySocket is where the container finds a socket for sd_notify(3), and its NOTIFY_SOCKET; "" is nowhere. What comes
+	// in there is read by whoever calls ListenNotify.
+	NotifySocket string
 }
 
 // Status is the OCI status of a container: creating, created, running, paused, stopped.

@@ -60,6 +60,7 @@ type record struct {
 	Landlock     json.RawMessage   `json:"landlock,omitempty"` // the policy
 	Inherited    *specs.Linux      `json:"linux,omitempty"`    // personality and memory policy: also of processes that come later
 
+	Notify           string `json:"notify,omitempty"` // name of the notification socket in its directory
 	ListenerPath     string `json:"listenerPath,omitempty"`
 	ListenerMetadata string `json:"listenerMetadata,omitempty"`
 
@@ -94,7 +95,7 @@ func (r *record) save(dir string) (err error) {
 
 // encode writes the record as encoding/json does, which keeps what is rare.
 func (r *record) encode() ([]byte, error) {
-	if len(r.Annotations) > 0 || r.Resctrl != nil || r.NoNewKeyring || r.ListenerPath != "" || r.ListenerMetadata != "" || r.Landlock != nil || r.Inherited != nil || r.Unit != (cgroup.Unit{}) || r.ProcessText == nil {
+	if len(r.Annotations) > 0 || r.Resctrl != nil || r.NoNewKeyring || r.ListenerPath != "" || r.ListenerMetadata != "" || r.Landlock != nil || r.Notify != "" || r.Inherited != nil || r.Unit != (cgroup.Unit{}) || r.ProcessText == nil {
 		return json.Marshal(r)
 	}
 	created, err := r.Created.MarshalJSON()

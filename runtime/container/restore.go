@@ -201,10 +201,10 @@ func (k *restoration) notice(ctx context.Context, n criu.Notice) error {
 		k.c.rec.Pid = n.Pid
 		state := k.c.stateAs(specs.StateCreating).State
 		//lint:ignore SA1019 deprecated by the specification, but in use
-		if err := runHooks(ctx, "prestart", k.spec.Hooks.Prestart, state); err != nil {
+		if err := k.c.runHooks(ctx, "prestart", k.spec.Hooks.Prestart, state); err != nil {
 			return err
 		}
-		return runHooks(ctx, "createRuntime", k.spec.Hooks.CreateRuntime, state)
+		return k.c.runHooks(ctx, "createRuntime", k.spec.Hooks.CreateRuntime, state)
 	}
 	return nil
 }

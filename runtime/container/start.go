@@ -48,7 +48,7 @@ func (c *Container) start(ctx context.Context) error {
 		return err
 	}
 	if h != nil && len(h.Poststart) > 0 {
-		if err := runHooks(ctx, "poststart", h.Poststart, c.stateAs(specs.StateRunning).State); err != nil {
+		if err := c.runHooks(ctx, "poststart", h.Poststart, c.stateAs(specs.StateRunning).State); err != nil {
 			return errors.Join(err, c.Delete(ctx, true))
 		}
 	}

@@ -218,11 +218,18 @@ type call struct {
 	input []byte
 }
 
+// environment is the shim's own without NOTIFY_SOCKET, which a manager started by systemd has: a runtime that sees it
+// waits for the container's word that it is ready.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "NOTIFY_SOCKET=") })
+}
+
 // run runs the runtime to its end. Its error is what it wrote to its log, or to its stderr.
 func (m *foreign) run(ctx context.Context, c call) error {
 	logPath := filepath.Join(m.bundle, logFile)
 	args := append(slices.Clone(m.runtime.Args), "--root", m.root, "--log", logPath, "--log-format", "json")
 	cmd := exec.CommandContext(ctx, m.runtime.Path, append(args, c.args...)...)
+	cmd.Env = environment()
 	var output bytes.Buffer
 	if c.stdio != nil {
 		for i, set := range []func(*os.File){
