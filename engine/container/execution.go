@@ -12,6 +12,9 @@ import (
 // keepExecs is how long an ended exec can still be inspected.
 const keepExecs = 5 * time.Minute
 
+// sweepExecs is how often those are looked for that can be forgotten: probes leave thousands.
+const sweepExecs = keepExecs / 10
+
 // execution is one exec: made, started at most once, ended.
 type execution struct {
 	id        string
@@ -47,8 +50,9 @@ func (e *execution) finish(code int) bool {
 
 // execIndex finds execs by id.
 type execIndex struct {
-	mu   sync.Mutex
-	byID map[string]*execution
+	mu    sync.Mutex
+	byID  map[string]*execution
+	swept time.Time
 }
 
 func (x *execIndex) add(e *execution) {
@@ -57,6 +61,16 @@ func (x *execIndex) add(e *execution) {
 	if x.byID == nil {
 		x.byID = map[string]*execution{}
 	}
+	if time.Since(x.swept) > sweepExecs {
+		x.sweep()
+	}
+	x.byID[e.id] = e
+	e.container.set(func() { e.container.execs[e.id] = e })
+}
+
+// sweep forgets what ended long ago.
+func (x *execIndex) sweep() {
+	x.swept = time.Now()
 	for id, old := range x.byID {
 		old.mu.Lock()
 		expired := old.code != nil && time.Since(old.endedAt) > keepExecs
@@ -66,8 +80,6 @@ func (x *execIndex) add(e *execution) {
 			old.container.set(func() { delete(old.container.execs, id) })
 		}
 	}
-	x.byID[e.id] = e
-	e.container.set(func() { e.container.execs[e.id] = e })
 }
 
 func (x *execIndex) find(id string) (*execution, error) {
