@@ -8,6 +8,7 @@ import (
 
 	types "github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
+	"github.com/moby/moby/api/types/mount"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/conex-containers/conex/base/logging"
@@ -73,6 +74,11 @@ func (s *Service) afterExit(ctx context.Context, c *Container, e task.Exit) {
 	}
 	for _, n := range run.Endpoints {
 		s.networkEvent(events.ActionDisconnect, n.Network, saved.ID)
+	}
+	for _, m := range saved.Mounts {
+		if m.Type == mount.TypeVolume {
+			s.cfg.Events.Publish(events.VolumeEventType, events.ActionUnmount, m.Name, map[string]string{"container": saved.ID, "driver": m.Driver})
+		}
 	}
 	s.publish(&saved, events.ActionDie, "exitCode", strconv.Itoa(e.Code), "execDuration", strconv.Itoa(int(ran.Seconds())))
 	logging.From(ctx).Info("container exited", "op", "exit", "code", e.Code)

@@ -88,6 +88,12 @@ func (s *Service) RegistryCheck(ctx context.Context, name string, auth registry.
 	return s.cfg.Mover.CheckRegistry(ctx, name, authOf(auth))
 }
 
+// ImageDistribution asks a registry for the descriptor and the platforms of an image.
+func (s *Service) ImageDistribution(ctx context.Context, ref string, auth registry.AuthConfig) (registry.DistributionInspect, error) {
+	desc, platforms, err := s.cfg.Mover.Distribution(ctx, ref, authOf(auth))
+	return registry.DistributionInspect{Descriptor: desc, Platforms: platforms}, err
+}
+
 // RegistryLogin checks credentials at their registry.
 func (s *Service) RegistryLogin(ctx context.Context, auth registry.AuthConfig) (registry.AuthResponse, error) {
 	token, err := s.cfg.Mover.Login(ctx, authOf(auth))

@@ -12,6 +12,7 @@ import (
 	"github.com/moby/moby/api/types/storage"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/conex-containers/conex/api/docker"
 	"github.com/conex-containers/conex/engine/filter"
@@ -40,6 +41,7 @@ type Mover interface {
 	Import(ctx context.Context, ns string, src io.Reader, ref string, o image.ImportOptions) (image.Image, error)
 	Login(ctx context.Context, auth image.Auth) (string, error)
 	CheckRegistry(ctx context.Context, name string, auth image.Auth) (docker.RegistryCheck, error)
+	Distribution(ctx context.Context, name string, auth image.Auth) (ocispec.Descriptor, []ocispec.Platform, error)
 }
 
 // Containers tells who uses an image (engine/container).

@@ -507,6 +507,9 @@ func (d *double) ImageImport(_ context.Context, r io.Reader, repo, tag, _, _ str
 	progress(docker.Progress{Status: "sha256:" + strings.Repeat("b", 64)})
 	return nil
 }
+func (d *double) ImageDistribution(context.Context, string, registry.AuthConfig) (registry.DistributionInspect, error) {
+	return registry.DistributionInspect{}, nil
+}
 func (d *double) RegistryCheck(_ context.Context, name string, auth registry.AuthConfig) (docker.RegistryCheck, error) {
 	return docker.RegistryCheck{Registry: name, OK: auth.Password == "secret"}, nil
 }

@@ -6,8 +6,12 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/base/errdefs"
 )
@@ -39,6 +43,9 @@ func (c *call) hijacker(w *reply) func(tty bool) (net.Conn, []byte, error) {
 			_ = conn.Close()
 			return nil, nil, fmt.Errorf("answer of the upgrade: %w", err)
 		}
+		if ua := c.Header.Get("User-Agent"); strings.Contains(ua, "docker-sdk-python/") || strings.Contains(ua, "docker-py/") {
+			awaitRead(conn)
+		}
 		plain, err := withDescriptor(conn)
 		if err != nil {
 			_ = conn.Close()
@@ -47,6 +54,34 @@ func (c *call) hijacker(w *reply) func(tty bool) (net.Conn, []byte, error) {
 		return plain, early, nil
 	}
 }
+
+// awaitRead waits until the client at the other end of a unix socket has read all that was written, at most headBound.
+//
+// docker-py reads the head of the answer through a buffer and the stream from the socket below it: what it receives
+// together with the head is lost to it. Other engines are slow enough for that to be rare.
+func awaitRead(conn net.Conn) {
+	u, ok := conn.(*net.UnixConn)
+	if !ok {
+		return
+	}
+	raw, err := u.SyscallConn()
+	if err != nil {
+		return
+	}
+	for deadline := time.Now().Add(headBound); time.Now().Before(deadline); time.Sleep(headPause) {
+		unread := 0
+		err := raw.Control(func(fd uintptr) { unread, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
+		if err != nil || unread == 0 {
+			return
+		}
+	}
+}
+
+// How long, and how often, awaitRead looks.
+const (
+	headBound = time.Second
+	headPause = 50 * time.Microsecond
+)
 
 func (c *call) upgradeHead(w *reply, tty bool) string {
 	head := "HTTP/1.1 200 OK\r\nContent-Type: " + streamType(c, tty) + "\r\n"

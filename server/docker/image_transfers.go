@@ -118,6 +118,15 @@ func (s *Server) registryCheck(ctx context.Context, w *reply, c *call) error {
 	return w.json(http.StatusOK, report)
 }
 
+// distribution tells what an image's name stands for in its registry.
+func (s *Server) distribution(ctx context.Context, w *reply, c *call) error {
+	info, err := s.Transfers.ImageDistribution(ctx, c.id(), requestAuth(ctx, c))
+	if err != nil {
+		return err
+	}
+	return w.json(http.StatusOK, info)
+}
+
 // requestAuth reads the credentials of X-Registry-Auth. As with Docker a header that cannot be read counts as no
 // credentials: the registry then says what is missing, and public images need none.
 func requestAuth(ctx context.Context, c *call) registry.AuthConfig {

@@ -80,6 +80,7 @@ func (s *Server) routes() []route {
 		r(post, "/images/{name...}/push", s.imagePush, first, view),
 		r(post, "/images/{name...}/tag", s.imageTag, first, whole),
 		r(del, "/images/{name...}", s.imageRemove, first, whole),
+		r(get, "/distribution/{name...}/json", s.distribution, 30, view),
 
 		// Conex' own
 		r(get, "/conex/images/tree", s.imageTree, first, view),
@@ -125,7 +126,6 @@ var absentEndpoints = [][2]string{
 	{post, "/build/cancel"},
 	{post, "/session"},
 	{post, "/grpc"},
-	{get, "/distribution/{name...}/json"},
 	{put, "/volumes/{name}"},
 	{get, "/plugins/privileges"},
 	{post, "/plugins/pull"},
