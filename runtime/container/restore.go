@@ -147,8 +147,7 @@ func (k *restoration) await(ctx context.Context, s *criu.Session, x *criu.Option
 		return err
 	}
 	undo.Add(k.abandon)
-	k.c.rec.Namespaces, err = apart(pid)
-	return err
+	return nil
 }
 
 // apart tells which namespaces of process pid are not this one's: criu adds one for time, in which the clocks go on from
@@ -205,6 +204,10 @@ func (k *restoration) notice(ctx context.Context, n criu.Notice) error {
 			return err
 		}
 		return k.c.runHooks(ctx, "createRuntime", k.spec.Hooks.CreateRuntime, state)
+	case n.Stage == "post-restore": // they are as they were, and stand still yet: later they may have ended already
+		var err error
+		k.c.rec.Namespaces, err = apart(n.Pid)
+		return err
 	}
 	return nil
 }
