@@ -209,6 +209,9 @@ func checkManifest(m ocispec.Manifest) error {
 		return errdefs.InvalidArgument("not a container image: its config is of type %q", mt)
 	}
 	for i, l := range m.Layers {
+		if strings.Contains(l.MediaType, ".foreign.") || strings.Contains(l.MediaType, ".nondistributable.") {
+			return errdefs.NotImplemented("layer %d: type %q is not supported: a foreign layer is fetched from an address in the manifest, not from the registry", i, l.MediaType)
+		}
 		if !isLayer(l.MediaType) {
 			return errdefs.InvalidArgument("layer %d: type %q is not supported", i, l.MediaType)
 		}

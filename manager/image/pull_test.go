@@ -2,6 +2,7 @@ package image
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -10,15 +11,20 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/manager/registry"
 )
 
 // checkTree compares the unpacked layers of an image with the sample's.
@@ -419,4 +425,77 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 	n, err := c.ResponseWriter.Write(p)
 	c.n.Add(int64(n))
 	return n, err
+}
+
+// TestPullFormats: plain, gzip and zstd layers, zstd:chunked and eStargz read as plain ones, in Docker's and OCI's words.
+func TestPullFormats(t *testing.T) {
+	zip := func(b []byte) []byte {
+		var out bytes.Buffer
+		w := gzip.NewWriter(&out)
+		_, _ = w.Write(b)
+		_ = w.Close()
+		return out.Bytes()
+	}
+	encoder, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	zst := func(b []byte) []byte { return encoder.EncodeAll(b, nil) }
+	half := func(f func([]byte) []byte) func([]byte) []byte { // two members or frames, as the lazy formats have them
+		return func(b []byte) []byte { return append(f(b[:1000]), f(b[1000:])...) }
+	}
+	same := func(b []byte) []byte { return b }
+	skippable := func(b []byte) []byte { // zstd:chunked keeps its table of contents in a frame that others skip
+		return append(half(zst)(b), 0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4)
+	}
+	oci := ocispec.MediaTypeImageLayer
+	docker := "application/vnd.docker.image.rootfs.diff.tar"
+	g := &rogue{sample: &sample{blobs: map[digest.Digest][]byte{}}}
+	img := ocispec.Image{Platform: hostPlatform(), RootFS: ocispec.RootFS{Type: "layers"}}
+	for i, form := range []struct {
+		mediaType string
+		pack      func([]byte) []byte
+	}{
+		{oci, same}, {oci + "+gzip", zip}, {oci + "+zstd", zst}, {oci + "+zstd", skippable}, {oci + "+gzip", half(zip)},
+		{docker, same}, {docker + ".gzip", zip}, {docker + ".zstd", zst},
+	} {
+		plain := tarOf(t, map[string]string{fmt.Sprintf("layer%d/data", i): strings.Repeat("x", 4000), "shared/name": fmt.Sprint(i)})
+		img.RootFS.DiffIDs = append(img.RootFS.DiffIDs, digest.FromBytes(plain))
+		g.layers = append(g.layers, g.add(form.mediaType, form.pack(plain)))
+	}
+	for _, kind := range []string{ocispec.MediaTypeImageManifest, registry.MediaTypeDockerManifest} {
+		configType := ocispec.MediaTypeImageConfig
+		if kind == registry.MediaTypeDockerManifest {
+			configType = registry.MediaTypeDockerConfig
+		}
+		g.config = g.add(configType, mustJSON(t, img))
+		g.manifest = g.add(kind, mustJSON(t, ocispec.Manifest{
+			Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: kind, Config: g.config, Layers: g.layers,
+		}))
+		s := newService(t)
+		made, err := s.Pull(t.Context(), ns, g.start(t)+"/app:1", PullOptions{})
+		if err != nil {
+			t.Fatalf("%s: %v", kind, err)
+		}
+		d, err := s.Get(t.Context(), ns, made.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkTree(t, s, d, len(g.layers))
+		noLeftovers(t, s)
+	}
+	for kind, want := range map[string]string{
+		registry.MediaTypeDockerForeign:                                "a foreign layer is fetched from an address in the manifest",
+		"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip": "a foreign layer is fetched from an address in the manifest",
+		"application/vnd.oci.image.layer.v2.tar":                       "is not supported",
+	} {
+		layers := slices.Clone(g.layers)
+		layers[1].MediaType, layers[1].URLs = kind, []string{"http://169.254.169.254/"}
+		g.manifest = g.add(ocispec.MediaTypeImageManifest, mustJSON(t, ocispec.Manifest{
+			Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Config: g.config, Layers: layers,
+		}))
+		if _, err := newService(t).Pull(t.Context(), ns, g.start(t)+"/app:1", PullOptions{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
 }

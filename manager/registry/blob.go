@@ -41,11 +41,13 @@ type blob struct {
 	ctx    context.Context
 	desc   ocispec.Descriptor
 	off    int64
+	ep     *endpoint // who was asked last
 	body   io.ReadCloser
 	cancel context.CancelFunc
 
 	resumes int // in all
 	idle    int // since the last byte
+	turn    int // whom to ask first
 }
 
 // open asks all sources for the rest of the blob.
@@ -54,7 +56,8 @@ func (b *blob) open() error {
 	if err != nil {
 		return err
 	}
-	for _, ep := range list {
+	for i := range list {
+		ep := list[(i+b.turn)%len(list)]
 		if err = b.openAt(ep); err == nil || b.ctx.Err() != nil {
 			return err
 		}
@@ -68,6 +71,7 @@ func (b *blob) openAt(ep *endpoint) error {
 	if b.off > 0 {
 		c.header.Set("Range", "bytes="+strconv.FormatInt(b.off, 10)+"-")
 	}
+	b.ep = ep
 	resp, err := b.repo.do(ctx, ep, c)
 	if err != nil {
 		cancel()
@@ -127,7 +131,7 @@ func (b *blob) Read(p []byte) (int, error) {
 		}
 		n, err := b.readOnce(p)
 		if b.off += int64(n); b.off > b.desc.Size {
-			return 0, b.wrong(b.repo.origin(), "more bytes came than the %d that the manifest says", b.desc.Size)
+			return 0, b.wrong(b.ep, "more bytes came than the %d that the manifest says", b.desc.Size)
 		}
 		if n > 0 {
 			b.idle = 0
@@ -165,10 +169,13 @@ func (b *blob) resume(cause error) error {
 	if errors.Is(cause, io.EOF) {
 		cause = io.ErrUnexpectedEOF
 	}
-	broken := b.repo.broken(b.repo.origin(), fmt.Errorf("blob %s: broke off at byte %d of %d: %w", b.desc.Digest, b.off, b.desc.Size, cause))
+	broken := b.repo.broken(b.ep, fmt.Errorf("blob %s: broke off at byte %d of %d: %w", b.desc.Digest, b.off, b.desc.Size, cause))
 	b.resumes++
 	if b.idle++; b.idle >= attempts || b.resumes > maxResumes {
 		return broken
+	}
+	if b.idle > 1 {
+		b.turn++ // a mirror can be broken in the same place for ever
 	}
 	if err := b.repo.client.pause(b.ctx, b.idle-1, 0); err != nil {
 		return err

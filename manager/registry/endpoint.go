@@ -26,6 +26,7 @@ type endpoint struct {
 	scheme    string // "" until known
 	http      *http.Client
 	challenge *challenge // the last one it asked with
+	resting   time.Time  // of a mirror: the others are asked before it until then
 }
 
 const maxEndpoints = 1024
@@ -86,6 +87,21 @@ func (ep *endpoint) forgetScheme() {
 	if ep.spec.lax && ep.spec.scheme == "" {
 		ep.scheme = ""
 	}
+}
+
+// rest lets the others go first for a while when err says that a mirror does not answer: not each blob waits for it.
+func (ep *endpoint) rest(err error) {
+	if ep.spec.mirror && Interrupted(err) {
+		ep.mu.Lock()
+		defer ep.mu.Unlock()
+		ep.resting = time.Now().Add(mirrorPause)
+	}
+}
+
+func (ep *endpoint) rests() bool {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	return time.Now().Before(ep.resting)
 }
 
 func (ep *endpoint) speaksTLS(ctx context.Context) bool {

@@ -205,3 +205,39 @@ func TestHostsAreStrict(t *testing.T) {
 		}
 	}
 }
+
+// TestBrokenMirrors: one that always breaks off in the same place and one that does not answer cost a little time, not the
+// pull; the second is not asked for each blob.
+func TestBrokenMirrors(t *testing.T) {
+	dir, origin := t.TempDir(), newLibrary(t, false)
+	var asked int
+	var mu sync.Mutex
+	half := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Range") == "" {
+			w.Header().Set("Content-Length", fmt.Sprint(len(blob1)))
+			_, _ = w.Write(blob1[:len(blob1)/2])
+			return
+		}
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", len(blob1)/2, len(blob1)-1, len(blob1)))
+		w.WriteHeader(http.StatusPartialContent)
+	}))
+	defer half.Close()
+	down := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		asked++
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	defer down.Close()
+	configure(t, dir, "a.invalid", fmt.Sprintf("server = %q\n[host.%q]\n[host.%q]\n", origin.URL, down.URL, half.URL))
+	c := New(Config{CertDirs: []string{dir}, Timeouts: fast})
+	for range 3 {
+		got, err := read(t, c.Repository("a.invalid", "x", Credentials{}), describe(blob1))
+		if err != nil || !bytes.Equal(got, blob1) {
+			t.Fatalf("%d bytes, %v", len(got), err)
+		}
+	}
+	if asked == 0 || asked > 2*mirrorTries {
+		t.Errorf("a mirror that is down was asked %d times", asked)
+	}
+}

@@ -16,6 +16,8 @@ import (
 
 const (
 	attempts      = 5
+	mirrorTries   = 2 // of a mirror, behind which the registry is
+	mirrorPause   = 30 * time.Second
 	maxBackoff    = 8 * time.Second
 	maxRetryAfter = time.Minute
 	maxRedirects  = 5
@@ -36,7 +38,10 @@ type call struct {
 // do sends c to ep until it is answered below 300, and returns that answer, its body open. Every other end is an
 // *Error or the context's.
 func (r *Repository) do(ctx context.Context, ep *endpoint, c call) (*http.Response, error) {
-	rounds := 0
+	rounds, tries := 0, attempts
+	if ep.spec.mirror {
+		tries = mirrorTries
+	}
 	for try := 0; ; try++ {
 		resp, err := r.send(ctx, ep, c)
 		if err == nil && resp.StatusCode < 300 {
@@ -63,11 +68,14 @@ func (r *Repository) do(ctx context.Context, ep *endpoint, c call) (*http.Respon
 			return nil, ctx.Err()
 		} else if !transient(err) {
 			ep.forgetScheme()
-			return nil, r.broken(ep, err)
+			err = r.broken(ep, err)
+			ep.rest(err)
+			return nil, err
 		} else {
 			err = r.broken(ep, err)
 		}
-		if !c.retry || try+1 >= attempts {
+		if !c.retry || try+1 >= tries {
+			ep.rest(err)
 			return nil, err
 		}
 		if err := r.client.pause(ctx, try, wait); err != nil {

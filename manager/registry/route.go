@@ -123,18 +123,22 @@ func (h *host) stampFiles() {
 	h.stamp = b.String()
 }
 
-// who returns the endpoints that may do what is asked for, in the order of asking.
+// who returns the endpoints that may do what is asked for, in the order of asking: mirrors that did not answer come last.
 func (r *Repository) who(what ability) ([]*endpoint, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	var list []*endpoint
+	var list, resting []*endpoint
 	for _, ep := range r.endpoints {
-		if ep.spec.can&what != 0 {
+		switch {
+		case ep.spec.can&what == 0:
+		case what != canPush && ep.rests():
+			resting = append(resting, ep)
+		default:
 			list = append(list, ep)
 		}
 	}
-	if len(list) > 0 {
+	if list = append(list, resting...); len(list) > 0 {
 		return list, nil
 	}
 	for _, a := range abilityNames {
