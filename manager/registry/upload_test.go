@@ -136,10 +136,11 @@ func TestUploads(t *testing.T) {
 // A real registry behind a proxy that takes 200 KiB a request.
 func TestChunksWithDockerRegistry(t *testing.T) {
 	addr := dockerRegistry(t)
-	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: addr})
-	proxy.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
-	rewrite := proxy.Director
-	proxy.Director = func(r *http.Request) { host := r.Host; rewrite(r); r.Host = host }
+	target := &url.URL{Scheme: "http", Host: addr}
+	proxy := &httputil.ReverseProxy{
+		Rewrite:  func(r *httputil.ProxyRequest) { r.SetURL(target); r.Out.Host = r.In.Host },
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+	}
 	patches := 0
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength > 200<<10 {
