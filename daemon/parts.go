@@ -202,7 +202,7 @@ func (p *parts) openImages(context.Context) error {
 	exchange := event.NewExchange(event.Past)
 	p.onClose("events", func(context.Context) error { exchange.Close(); return nil })
 	p.events = engineevent.NewBus(exchange, dockerNamespace)
-	p.registry = registry.New(registry.Config{Insecure: c.InsecureRegistries, Mirrors: c.Mirrors, CertDirs: c.RegistryDirs, UserAgent: "conex/" + p.product})
+	p.registry = registry.New(registry.Config{Insecure: c.InsecureRegistries, Mirrors: c.Mirrors, CertDirs: c.RegistryDirs, Attempts: c.DownloadAttempts, UserAgent: "conex/" + p.product})
 	p.images = image.New(image.Parts{
 		Content: p.content, Snapshots: p.snapshots, DB: p.durable, Leases: p.leases, Registry: p.registry,
 		Downloads: c.MaxDownloads, Uploads: c.MaxUploads,

@@ -239,7 +239,7 @@ func (c *Client) tokenHTTP(ep *endpoint, host string) func(context.Context, *htt
 			}
 			resp, err := hc.Do(again)
 			broken := err != nil && transient(err)
-			if (!broken && (err != nil || !retryable(resp.StatusCode))) || try+1 >= attempts {
+			if (!broken && (err != nil || !retryable(resp.StatusCode))) || try+1 >= c.config.Attempts {
 				return resp, err
 			}
 			wait := time.Duration(0)

@@ -16,7 +16,7 @@ import (
 	"github.com/conex-containers/conex/base/errdefs"
 )
 
-// maxResumes bounds how often one blob's download is taken up again in all; without progress it is attempts.
+// maxResumes bounds how often one blob's download is taken up again in all; without progress it is Config.Attempts.
 const maxResumes = 100
 
 // Blob opens the blob's content from offset on. The reader takes a broken download up again where it stopped; it
@@ -171,7 +171,7 @@ func (b *blob) resume(cause error) error {
 	}
 	broken := b.repo.broken(b.ep, fmt.Errorf("blob %s: broke off at byte %d of %d: %w", b.desc.Digest, b.off, b.desc.Size, cause))
 	b.resumes++
-	if b.idle++; b.idle >= attempts || b.resumes > maxResumes {
+	if b.idle++; b.idle >= b.repo.client.config.Attempts || b.resumes > maxResumes {
 		return broken
 	}
 	if b.idle > 1 {

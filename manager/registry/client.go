@@ -21,6 +21,7 @@ type Config struct {
 	Mirrors   []string // URLs asked before docker.io
 	CertDirs  []string // with a directory per registry: hosts.toml and certificates; default /etc/conex/certs.d, /etc/docker/certs.d
 	UserAgent string
+	Attempts  int // of each request, and of a transfer without progress; default 5
 	Timeouts  Timeouts
 }
 
@@ -65,6 +66,9 @@ func New(config Config) *Client {
 	}
 	if c.config.UserAgent == "" {
 		c.config.UserAgent = "conex"
+	}
+	if c.config.Attempts <= 0 {
+		c.config.Attempts = attempts
 	}
 	t := &c.config.Timeouts
 	t.Dial = orDefault(t.Dial, 15*time.Second)

@@ -219,7 +219,8 @@ func TestBrokenMirrors(t *testing.T) {
 			return
 		}
 		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", len(blob1)/2, len(blob1)-1, len(blob1)))
-		w.WriteHeader(http.StatusPartialContent)
+		w.Header().Set("Content-Length", fmt.Sprint(len(blob1)-len(blob1)/2))
+		w.WriteHeader(http.StatusPartialContent) // and not a byte
 	}))
 	defer half.Close()
 	down := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

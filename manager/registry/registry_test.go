@@ -423,3 +423,47 @@ func TestBlobThatIsWhole(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestAttempts: what the administrator allows is what is tried.
+func TestAttempts(t *testing.T) {
+	for _, allowed := range []int{1, 3} {
+		asked := 0
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			asked++
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}))
+		_, err := read(t, New(Config{Timeouts: fast, Attempts: allowed}).Repository(hostOf(srv.URL), "a", Credentials{}), describe(blob1))
+		srv.Close()
+		if err == nil || asked != allowed {
+			t.Errorf("%d requests of %d allowed: %v", asked, allowed, err)
+		}
+	}
+}
+
+// TestTokenExpiresInTheMiddle: the connection breaks, and the token has ended: the rest comes with a new one.
+func TestTokenExpiresInTheMiddle(t *testing.T) {
+	tokens, valid := 0, ""
+	var srv *httptest.Server
+	srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/token":
+			tokens++
+			valid = fmt.Sprint("t", tokens)
+			fmt.Fprintf(w, `{"token":%q}`, valid)
+		case r.Header.Get("Authorization") != "Bearer "+valid || valid == "":
+			w.Header().Set("WWW-Authenticate", `Bearer realm="`+srv.URL+`/token",service="x"`)
+			w.WriteHeader(http.StatusUnauthorized)
+		case r.Header.Get("Range") == "":
+			valid = ""
+			w.Header().Set("Content-Length", fmt.Sprint(len(blob1)))
+			_, _ = w.Write(blob1[:len(blob1)/3])
+		default:
+			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(blob1))
+		}
+	}))
+	defer srv.Close()
+	got, err := read(t, New(Config{Timeouts: fast}).Repository(hostOf(srv.URL), "a", user), describe(blob1))
+	if err != nil || !bytes.Equal(got, blob1) || tokens != 2 {
+		t.Errorf("%d bytes with %d tokens, %v", len(got), tokens, err)
+	}
+}

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	attempts      = 5
+	attempts      = 5 // of each request, unless the Config says otherwise
 	mirrorTries   = 2 // of a mirror, behind which the registry is
 	mirrorPause   = 30 * time.Second
 	maxBackoff    = 8 * time.Second
@@ -38,9 +38,9 @@ type call struct {
 // do sends c to ep until it is answered below 300, and returns that answer, its body open. Every other end is an
 // *Error or the context's.
 func (r *Repository) do(ctx context.Context, ep *endpoint, c call) (*http.Response, error) {
-	rounds, tries := 0, attempts
+	rounds, tries := 0, r.client.config.Attempts
 	if ep.spec.mirror {
-		tries = mirrorTries
+		tries = min(tries, mirrorTries)
 	}
 	for try := 0; ; try++ {
 		resp, err := r.send(ctx, ep, c)

@@ -76,7 +76,7 @@ func (u *upload) run(ctx context.Context) error {
 		if u.off > u.best {
 			u.best, try = u.off, 0
 		}
-		if try+1 >= attempts {
+		if try+1 >= u.repo.client.config.Attempts {
 			return err
 		}
 		if err := u.repo.client.pause(ctx, try, 0); err != nil {
