@@ -74,6 +74,37 @@ func TestHelper(t *testing.T) {
 	}
 }
 
+// A helper of one registry goes before the one of all, and that before what the file itself holds (docker-login(1)).
+func TestHelperOfOneRegistry(t *testing.T) {
+	dir := t.TempDir()
+	for name, user := range map[string]string{"one": "from one", "all": "from all"} {
+		script := "#!/bin/sh\necho '{\"Username\":\"" + user + "\",\"Secret\":\"x\"}'\n"
+		if err := os.WriteFile(dir+"/docker-credential-"+name, []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	auths := `"auths":{"a.example":{"auth":"bWU6cHc="},"b.example":{"auth":"bWU6cHc="}}`
+	for text, want := range map[string]string{
+		`{` + auths + `}`: "me me",
+		`{"credHelpers":{"a.example":"one"},` + auths + `}`:                    "from one me",
+		`{"credsStore":"all","credHelpers":{"a.example":"one"},` + auths + `}`: "from one from all",
+	} {
+		if err := os.WriteFile(dir+"/config.json", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f, err := Load(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, errA := f.Get("a.example")
+		b, errB := f.Get("b.example")
+		if got := a.Username + " " + b.Username; got != want || errA != nil || errB != nil {
+			t.Errorf("%s: %q, want %q: %v %v", text, got, want, errA, errB)
+		}
+	}
+}
+
 func TestBrokenFileNamesItself(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(dir+"/config.json", []byte(`{`), 0o600); err != nil {

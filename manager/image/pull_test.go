@@ -345,6 +345,41 @@ func TestTwentyPullsFetchOnce(t *testing.T) {
 	noLeftovers(t, s)
 }
 
+// TestBlobsComeSideBySide: as many at once as the daemon allows, and never more.
+func TestBlobsComeSideBySide(t *testing.T) {
+	s := newService(t)
+	var mu sync.Mutex
+	now, most, together := 0, 0, make(chan struct{})
+	count := func(by int) {
+		mu.Lock()
+		defer mu.Unlock()
+		now += by
+		if most = max(most, now); most == s.Downloads && by > 0 {
+			select {
+			case <-together:
+			default:
+				close(together)
+			}
+		}
+	}
+	g := &rogue{sample: newSample(t, 7, 20_000, 9), blob: func(w http.ResponseWriter, r *http.Request, data []byte) {
+		count(1)
+		defer count(-1)
+		select {
+		case <-together: // each of the first waits for the others
+		case <-time.After(20 * time.Second):
+			t.Error("blobs come one after the other")
+		}
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
+	}}
+	if _, err := s.Pull(t.Context(), ns, g.start(t)+"/app:1", PullOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if most != s.Downloads || most < 2 {
+		t.Errorf("%d blobs at once where %d are allowed", most, s.Downloads)
+	}
+}
+
 // TestCancelledPullGoesOn: the second pull fetches the missing halves only, and what a prune takes is fetched again.
 func TestCancelledPullGoesOn(t *testing.T) {
 	for _, pruned := range []bool{false, true} {

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net"
 	"os"
@@ -63,6 +64,54 @@ func TestLoginPushPull(t *testing.T) {
 		cli("rmi", image).OK()
 		cli("pull", image).Exits(1).Says("denied")
 	})
+}
+
+// A login that a credential helper keeps serves pulls and pushes, and shows in no log, not even with --debug.
+func TestCredentialHelper(t *testing.T) {
+	registry := privateRegistry(t)
+	e, busybox := withBusybox(t, "--debug")
+	dir := t.TempDir()
+	script := "#!/bin/sh\nread s\n[ \"$1 $s\" = \"get " + registry + "\" ] && echo '{\"Username\":\"u1\",\"Secret\":\"s3cret\"}' || { echo 'credentials not found in native keychain'; exit 1; }\n"
+	if err := os.WriteFile(dir+"/docker-credential-here", []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	t.Setenv("DOCKER_CONFIG", dir)
+	write := func(text string) {
+		if err := os.WriteFile(dir+"/config.json", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	each(t, e, func(t *testing.T, e *rig.Engine, name string, cli command) {
+		image := registry + "/helped/" + name + ":1"
+		write("{}")
+		cli("tag", busybox, image).OK()
+		cli("push", image).Exits(1).Says("denied")
+		write(fmt.Sprintf(`{"credHelpers":{%q:"here"}}`, registry))
+		cli("push", image).OK().Says("digest: sha256:")
+		cli("rmi", image).OK()
+		cli("pull", image).OK()
+		write(`{"credsStore":"here"}`)
+		cli("pull", image).OK().Says("up to date")
+		cli("rmi", image).OK()
+	})
+	log, err := os.ReadFile(e.LogFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := []string{"s3cret", base64.StdEncoding.EncodeToString([]byte("u1:s3cret"))}
+	for i := range 3 { // within a longer text, as X-Registry-Auth is
+		text := base64.RawURLEncoding.EncodeToString([]byte("xx"[:i] + "s3cret"))
+		secrets = append(secrets, text[(8*i+5)/6:8*(i+6)/6])
+	}
+	for _, secret := range secrets {
+		if strings.Contains(string(log), secret) {
+			t.Errorf("%q is in the daemon's log", secret)
+		}
+	}
+	if !strings.Contains(string(log), "DEBUG") {
+		t.Error("the log holds no debug lines")
+	}
 }
 
 // By digest: pull, run, show, remove.
