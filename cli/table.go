@@ -46,6 +46,7 @@ func table() []entry {
 		{name: "system", short: "Manage the engine", group: systemGroup},
 		{name: "daemon", short: "Start, stop and look at the engine of the default socket", group: daemonGroup},
 
+		copyEntry(),
 		{name: "history", short: "Show the history of an image", build: historyCommand},
 		{name: "import", short: "Import the contents from a tarball to create a filesystem image", build: importCommand},
 		{name: "inspect", short: "Return low-level information on Docker objects", build: inspectCommand},
@@ -80,6 +81,10 @@ func pushEntry() entry {
 
 func imagesEntry() entry {
 	return entry{name: "images", short: "List images", common: true, build: imagesCommand}
+}
+
+func copyEntry() entry {
+	return entry{name: "copy", short: "Copy an image between registries, archives, layouts and the engine", build: copyCommand, examples: copyExamples}
 }
 
 func loadEntry() entry {
@@ -127,6 +132,7 @@ func imageGroup() []entry {
 	ls.name, ls.aliases = "ls", []string{"list"}
 	return []entry{
 		{name: "build", short: "Build an image from a Dockerfile", build: buildCommand},
+		copyEntry(),
 		{name: "files", short: "Show what each layer added, changed and removed, and what is wasted", build: filesCommand, examples: filesExamples},
 		{name: "history", short: "Show the history of an image", build: historyCommand},
 		{name: "import", short: "Import the contents from a tarball to create a filesystem image", build: importCommand},

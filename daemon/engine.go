@@ -47,7 +47,7 @@ func (p *parts) openEngine(ctx context.Context) (err error) {
 		p.log.Warn("networks that somebody else breaks heal at the next change only", "err", err)
 	}
 	images := engineimage.New(engineimage.Config{
-		Namespace: dockerNamespace, Store: p.images, Mover: p.images, Layers: p.images, Containers: p.containers, Snapshots: p.snapshots,
+		Namespace: dockerNamespace, Store: p.images, Mover: p.images, Layers: p.images, Copier: p.images, Containers: p.containers, Snapshots: p.snapshots,
 		StorageDriver: p.storageDriver(),
 	})
 	volumes := volume.NewService(p.volumes, p.events)

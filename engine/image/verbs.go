@@ -60,6 +60,7 @@ type Config struct {
 	Store         Store
 	Mover         Mover
 	Layers        Layers
+	Copier        Copier
 	Containers    Containers
 	Snapshots     Snapshots
 	StorageDriver string

@@ -95,14 +95,19 @@ func (f *fetched) document(ctx context.Context, desc ocispec.Descriptor, max int
 }
 
 func (f *fetched) fetch(ctx context.Context, desc ocispec.Descriptor, max int64) ([]byte, error) {
+	return fetchDocument(ctx, f.repo, desc, max)
+}
+
+// fetchDocument reads a manifest, index or config of at most max bytes from a registry and checks its digest.
+func fetchDocument(ctx context.Context, repo *registry.Repository, desc ocispec.Descriptor, max int64) ([]byte, error) {
 	if desc.Size > max {
 		return nil, errdefs.InvalidArgument("%s has %d bytes, more than the %d that are allowed for its kind", desc.Digest, desc.Size, max)
 	}
 	if registry.IsIndex(desc.MediaType) || registry.IsManifest(desc.MediaType) {
-		_, data, err := f.repo.Manifest(ctx, desc.Digest.String())
+		_, data, err := repo.Manifest(ctx, desc.Digest.String())
 		return data, err
 	}
-	body, err := f.repo.Blob(ctx, desc, 0)
+	body, err := repo.Blob(ctx, desc, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -105,7 +105,7 @@ type Images interface {
 	ImagesPrune(ctx context.Context, f Filters) (image.PruneReport, error)
 }
 
-// Layers tell what images are made of; the endpoints are Conex' own.
+// Layers tell what images are made of, and copy them as they are; the endpoints are Conex' own.
 type Layers interface {
 	ImageRaw(ctx context.Context, ref, platform string) (mediaType string, data []byte, err error)
 	// ImageTree shows one image, or with "" all.
@@ -113,6 +113,9 @@ type Layers interface {
 	// ImageFiles lists the files of one layer, counted from 1, or with 0 of all.
 	ImageFiles(ctx context.Context, ref, platform string, layer int) (docker.ImageFiles, error)
 	ImageVerify(ctx context.Context, ref string, repair bool) (docker.ImageVerification, error)
+	// ImageCopy reads a source that is an archive from archive, nil otherwise, and calls begin, once little but the
+	// connection can fail, for where a target that is one goes.
+	ImageCopy(ctx context.Context, o docker.Copy, source, target registry.AuthConfig, archive io.Reader, begin func() io.Writer, progress docker.ProgressFunc) error
 }
 
 // Transfers move images in and out.

@@ -2,6 +2,7 @@ package rig
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -110,6 +111,50 @@ func (r *Registry) PushIndex(t testing.TB, name, tag, otherArchitecture string, 
 	b := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[`+entry+`,`+entry+`]}`, index,
 		mediaType, Digest(lie), len(lie), otherArchitecture, mediaType, Digest(manifest), len(manifest), "amd64")
 	r.do(t, http.MethodPut, "/v2/"+name+"/manifests/"+tag, index, b, http.StatusCreated)
+}
+
+// Artifact uploads a manifest of one small blob, under a tag or with "" under its digest, which it returns; with a
+// subject, a manifest of subjectSize bytes, it says that it belongs to that.
+func (r *Registry) Artifact(t testing.TB, name, tag, blobType, content, subject string, subjectSize int) string {
+	t.Helper()
+	config := []byte("{}")
+	r.pushBlob(t, name, config)
+	r.pushBlob(t, name, []byte(content))
+	doc := map[string]any{
+		"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+		"config": map[string]any{"mediaType": "application/vnd.oci.image.config.v1+json", "digest": Digest(config), "size": len(config)},
+		"layers": []any{map[string]any{"mediaType": blobType, "digest": Digest([]byte(content)), "size": len(content)}},
+	}
+	if subject != "" {
+		doc["subject"] = map[string]any{"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": subject, "size": subjectSize}
+	}
+	manifest, err := json.Marshal(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tag == "" {
+		tag = Digest(manifest)
+	}
+	r.do(t, http.MethodPut, "/v2/"+name+"/manifests/"+tag, "application/vnd.oci.image.manifest.v1+json", manifest, http.StatusCreated)
+	return Digest(manifest)
+}
+
+// Index uploads an index of one manifest that is there already.
+func (r *Registry) Index(t testing.TB, name, tag, manifest string) {
+	t.Helper()
+	const mediaType = "application/vnd.oci.image.index.v1+json"
+	req, err := http.NewRequest(http.MethodHead, "http://"+r.Addr+"/v2/"+name+"/manifests/"+manifest, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "application/vnd.oci.image.manifest.v1+json")
+	resp, err := HTTP.Do(req)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatal(manifest, err, resp)
+	}
+	_ = resp.Body.Close()
+	b := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":%q,"size":%d}]}`, mediaType, manifest, resp.ContentLength)
+	r.do(t, http.MethodPut, "/v2/"+name+"/manifests/"+tag, mediaType, b, http.StatusCreated)
 }
 
 // Ref names a repository of the registry: "127.0.0.1:port/name".
