@@ -87,6 +87,9 @@ func (s *Service) planMounts(c *types.Config, hc *types.HostConfig) (*mountPlan,
 		if err != nil {
 			return nil, err
 		}
+		if clean == "/proc" || strings.HasPrefix(clean, "/proc/") { // an image's word must not take the masks of /proc away
+			return nil, errdefs.InvalidArgument("invalid volume '%s': a volume cannot be mounted over /proc", dst)
+		}
 		if !slices.ContainsFunc(p.mounts, func(m Mount) bool { return m.Destination == clean }) {
 			p.mounts = append(p.mounts, Mount{Type: mount.TypeVolume, Destination: clean, RW: true, Driver: hc.VolumeDriver})
 		}

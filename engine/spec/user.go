@@ -125,14 +125,15 @@ func LookupUser(who string, add []string, passwd, group []byte) (User, error) {
 	return u, nil
 }
 
-// findUser fills in the user and returns the name that its groups are listed under.
+// findUser fills in the user and returns the name that its groups are listed under. A number is always the id: an image
+// whose password file has a user of the name "1000" does not make that user's id of it (CVE-2026-46680).
 func (u *User) findUser(arg string, passwd []byte) (string, error) {
 	uid, isNumber := numeric(arg)
 	for _, e := range parsePasswd(passwd) {
 		if e.uid < 0 || e.gid < 0 {
 			continue
 		}
-		if arg == "" && e.uid == 0 || arg != "" && (e.name == arg || isNumber && e.uid == uid) {
+		if arg == "" && e.uid == 0 || isNumber && e.uid == uid || arg != "" && !isNumber && e.name == arg {
 			u.UID, u.GID, u.Home = uint32(e.uid), uint32(e.gid), e.home
 			return e.name, nil
 		}
@@ -153,7 +154,7 @@ func (u *User) findUser(arg string, passwd []byte) (string, error) {
 func findGroup(arg string, groups []groupEntry) (uint32, error) {
 	gid, isNumber := numeric(arg)
 	for _, g := range groups {
-		if g.gid >= 0 && (g.name == arg || isNumber && g.gid == gid) {
+		if g.gid >= 0 && (isNumber && g.gid == gid || !isNumber && g.name == arg) {
 			return uint32(g.gid), nil
 		}
 	}

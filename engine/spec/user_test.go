@@ -38,7 +38,7 @@ func TestLookupUser(t *testing.T) {
 		{who: "app:99", want: User{UID: 1000, GID: 99, Groups: []uint32{99}, Home: "/home/app"}},
 		{who: "42", want: User{UID: 42, Groups: []uint32{0}}},
 		{who: "42:43", want: User{UID: 42, GID: 43, Groups: []uint32{43}}},
-		{who: "123", want: User{UID: 77, GID: 78, Groups: []uint32{78}, Home: "/t"}}, // a name wins over a number
+		{who: "123", want: User{UID: 123, Groups: []uint32{0}}}, // never the user of that name, whose id is 77
 		{who: ":wheel", want: User{GID: 10, Groups: []uint32{10}, Home: "/root"}},
 		{who: "app", add: []string{"named", "3000"}, want: User{UID: 1000, GID: 1001, Groups: []uint32{1001, 10, 2000, 2000, 3000}, Home: "/home/app"}},
 		{who: "nobody", err: "unable to find user nobody: no matching entries in passwd file"},

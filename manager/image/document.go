@@ -176,6 +176,9 @@ func readManifest(ctx context.Context, src source, desc ocispec.Descriptor, data
 	if err := json.Unmarshal(doc.raw, &doc.image); err != nil {
 		return nil, errdefs.InvalidArgument("image config %s: %w", m.Config.Digest, err)
 	}
+	if err := registry.CheckConfig(doc.raw); err != nil {
+		return nil, fmt.Errorf("image config %s: %w", m.Config.Digest, err)
+	}
 	return doc, doc.finish()
 }
 

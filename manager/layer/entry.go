@@ -49,7 +49,7 @@ func archiveError(err error) error {
 // entry applies one entry.
 func (t *tree) entry(h *tar.Header, body io.Reader) error {
 	if h.Typeflag == tar.TypeXGlobalHeader {
-		return nil // comments of `git archive` and the like
+		return checkGlobal(h)
 	}
 	rel, err := cleanName(h.Name)
 	if err != nil {
@@ -78,6 +78,17 @@ func (t *tree) entry(h *tar.Header, body io.Reader) error {
 	}
 	t.brought(rel)
 	return t.make(parent, rel, h, a, body)
+}
+
+// checkGlobal lets comments of `git archive` and the like pass. What a global header says of the entries after it, some
+// readers of archives heed and others, Go's among them, do not: two readers would see two trees.
+func checkGlobal(h *tar.Header) error {
+	for key := range h.PAXRecords {
+		if key != "comment" {
+			return errdefs.InvalidArgument("a global header that sets %.80q for the entries after it is not supported", key)
+		}
+	}
+	return nil
 }
 
 // make makes what an entry describes, in its open parent directory.

@@ -46,6 +46,9 @@ func Walk(ctx context.Context, r io.Reader, limits Limits, each func(e Entry, bo
 			return "", errdefs.InvalidArgument("layer: more than %d entries, which is the limit", limits.Entries)
 		}
 		if h.Typeflag == tar.TypeXGlobalHeader {
+			if err := checkGlobal(h); err != nil {
+				return "", entryError(h.Name, err)
+			}
 			continue
 		}
 		e, known, err := entryOf(h)

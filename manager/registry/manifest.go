@@ -114,6 +114,9 @@ func DocumentType(data []byte, claimed string) (string, error) {
 	if err := json.Unmarshal(data, &doc); err != nil {
 		return "", errdefs.InvalidArgument("not a manifest: %w", err)
 	}
+	if err := checkKeys(data, manifestKeys); err != nil {
+		return "", err
+	}
 	index, manifest := doc.Manifests != nil, doc.Layers != nil || doc.Config != nil
 	switch {
 	case doc.FSLayers != nil || doc.SchemaVersion == 1:
