@@ -186,7 +186,7 @@ func (s *Session) completeFlags(c *cobra.Command) {
 	for name, f := range map[string]completer{
 		"network": s.completeKind("network"), "volumes-from": s.completeContainers(), "link": s.completeContainers("running"),
 		"restart": fixed("no", "always", "on-failure", "unless-stopped"), "pull": fixed("always", "missing", "never"),
-		"log-driver": fixed("json-file", "local", "none"), "cgroupns": fixed("host", "private"),
+		"log-driver": fixed("fluentd", "journald", "json-file", "local", "none", "syslog"), "cgroupns": fixed("host", "private"),
 		"security-opt": fixed("seccomp=unconfined", "no-new-privileges", "apparmor=unconfined", "systempaths=unconfined", "label=disable"),
 	} {
 		_ = c.RegisterFlagCompletionFunc(name, f) // fails only for an unknown flag: the tests look

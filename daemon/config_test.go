@@ -91,7 +91,7 @@ func TestRefusals(t *testing.T) {
 		{"", "--storage-driver btrfs", `has overlay2 only`},
 		{"", "--exec-opt native.cgroupdriver=systemd", `not implemented yet`},
 		{"", "-H tcp://0.0.0.0:99999 --tls=false", `invalid port`},
-		{"", "--log-driver journald", `use json-file, local or none`},
+		{"", "--log-driver journals", `did you mean "journald"?`},
 		{"", "--log-opt max-size=much", `invalid value for max-size: "much"`},
 		{`{"log-opts":{"max-sise":"1m"}}`, "", `unknown log opt 'max-sise'`},
 		{"", "--log-level loud", `log level "loud" is not known`},

@@ -40,7 +40,7 @@ func (s *Service) ContainerInspect(ctx context.Context, ref string, size bool) (
 	if v.alive() && !v.HostConfig.NetworkMode.IsHost() {
 		out.NetworkSettings.SandboxKey = fmt.Sprintf("/proc/%d/ns/net", v.Run.Pid)
 	}
-	if v.HostConfig.LogConfig.Type != "none" {
+	if v.HostConfig.LogConfig.Type == "json-file" {
 		out.LogPath = s.logPath(v.ID)
 	}
 	if size {

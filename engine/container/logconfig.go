@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"maps"
 	"math"
 	"regexp"
@@ -13,17 +14,16 @@ import (
 
 	"github.com/conex-containers/conex/api/shim"
 	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/engine/logdriver"
 )
 
 // The bounds of a log where nothing is said: unlike Docker's, logs cannot fill a disk by default.
 const (
 	defaultLogSize  = "10m"
 	defaultLogFiles = "3"
+	localLogSize    = "20m" // of the local driver, and of what is kept for `logs` of a remote one
+	localLogFiles   = "5"
 )
-
-var logOptions = []string{
-	"max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size",
-}
 
 // checkLog fills in the daemon's log driver and options, and refuses what is not there.
 func (s *Service) checkLog(lc *types.LogConfig) error {
@@ -54,19 +54,26 @@ func completeLog(lc *types.LogConfig) error {
 	case "none":
 		return nil
 	case "json-file", "local":
+		size, files := defaultLogSize, defaultLogFiles
+		if lc.Type == "local" {
+			size, files = localLogSize, localLogFiles
+		}
 		if lc.Config["max-size"] == "" && lc.Config["max-file"] == "" { // bounded unless somebody says otherwise
 			lc.Config = maps.Clone(lc.Config)
 			if lc.Config == nil {
 				lc.Config = map[string]string{}
 			}
-			lc.Config["max-size"], lc.Config["max-file"] = defaultLogSize, defaultLogFiles
+			lc.Config["max-size"], lc.Config["max-file"] = size, files
 		}
-	default:
-		return errdefs.InvalidArgument("logger: no log driver named '%s' is registered: use json-file, local or none", lc.Type)
 	}
-	for k := range lc.Config {
-		if !slices.Contains(logOptions, k) {
-			return errdefs.InvalidArgument("unknown log opt '%s' for %s log driver", k, lc.Type)
+	if err := logdriver.Check(lc.Type, lc.Config); err != nil {
+		return err
+	}
+	for _, k := range []string{"compress", "cache-disabled", "cache-compress"} {
+		if v := lc.Config[k]; v != "" {
+			if _, err := strconv.ParseBool(v); err != nil {
+				return errdefs.InvalidArgument("invalid value for %s: %q: use true or false", k, v)
+			}
 		}
 	}
 	_, err := shimLog(&Record{Config: &types.Config{}, HostConfig: &types.HostConfig{LogConfig: *lc}}, "")
@@ -74,13 +81,18 @@ func completeLog(lc *types.LogConfig) error {
 }
 
 // shimLog says how the shim records a container's output. "local" is written in the same form as json-file: its
-// own format is private to Docker, and only what it promises (bounded, readable by logs) matters.
+// own format is private to Docker, and only what it promises (bounded, readable by logs) matters. That of a remote driver
+// is what the engine forwards, and what logs shows.
 func shimLog(r *Record, path string) (shim.Log, error) {
 	lc := r.HostConfig.LogConfig
 	if lc.Type == "none" {
 		return shim.Log{Driver: "none"}, nil
 	}
 	size, files := lc.Config["max-size"], lc.Config["max-file"]
+	remote := logdriver.Remote(lc.Type)
+	if remote {
+		size, files = cmp.Or(lc.Config["cache-max-size"], localLogSize), cmp.Or(lc.Config["cache-max-file"], localLogFiles)
+	}
 	l := shim.Log{Driver: "json-file", Path: path, MaxFiles: 1, MaxSize: -1}
 	if size != "" && size != "-1" {
 		n, err := units.RAMInBytes(size)
@@ -99,8 +111,18 @@ func shimLog(r *Record, path string) (shim.Log, error) {
 		}
 		l.MaxFiles = n
 	}
+	if remote {
+		l.MaxFiles = max(l.MaxFiles, 2) // one file alone begins again at its end, under the hands of who forwards it
+	}
 	var err error
-	l.Attrs, err = logAttrs(r)
+	if l.Attrs, err = logAttrs(r); err != nil || remote || lc.Config["tag"] == "" {
+		return l, err
+	}
+	tag, err := logdriver.Tag(logSource(r))
+	if l.Attrs == nil {
+		l.Attrs = map[string]string{}
+	}
+	l.Attrs["tag"] = tag
 	return l, err
 }
 

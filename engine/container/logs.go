@@ -2,6 +2,7 @@ package container
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/conex-containers/conex/api/docker"
 	"github.com/conex-containers/conex/base/errdefs"
@@ -20,6 +21,9 @@ func (s *Service) ContainerLogs(ctx context.Context, ref string, o docker.LogsOp
 	v := c.view()
 	if v.HostConfig.LogConfig.Type == "none" {
 		return nil, false, errdefs.NotImplemented("configured logging driver does not support reading")
+	}
+	if off, _ := strconv.ParseBool(v.HostConfig.LogConfig.Config["cache-disabled"]); off {
+		return nil, false, errdefs.NotImplemented("configured logging driver does not support reading: its option cache-disabled is set")
 	}
 	c.mu.Lock()
 	ended := c.ended

@@ -252,6 +252,7 @@ func (s *Service) lost(ctx context.Context, runs map[string]running) {
 // restart policies want after the engine's start, oldest first, on the side.
 func (s *Service) Resume(context.Context) {
 	s.resolveAll()
+	s.forwardAll()
 	s.settle()
 	close(s.resumed)
 	all := s.index.all()

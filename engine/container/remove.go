@@ -101,6 +101,7 @@ func (s *Service) remove(ctx context.Context, c *Container, volumes bool) error 
 	c.mu.Lock()
 	rec := c.rec
 	c.mu.Unlock()
+	s.forwards.finish(rec.ID)
 	var group errgroup.Group
 	group.Go(func() error { return ignoreNotFound(s.cfg.Snapshots.Remove(ctx, rec.ID)) })
 	group.Go(func() error { return s.dropViews(ctx, &rec) })

@@ -64,6 +64,8 @@ type Service struct {
 	users userCache
 	execs execIndex
 
+	forwards forwardIndex
+
 	bootID  string          // the machine's, for the notes
 	past    []task.Exit     // what Open found of runs that are over, for Resume
 	resumed chan struct{}   // closed by Resume
@@ -112,6 +114,7 @@ func (s *Service) Close() error {
 		closeStreams(pending)
 	}
 	s.work.Wait()
+	s.forwards.stopAll()
 	return nil
 }
 

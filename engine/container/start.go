@@ -307,8 +307,9 @@ func (r *starting) commit(ctx context.Context) {
 	c.run = running{Pid: r.pid, StartedAt: r.at, Endpoints: r.endpoints}
 	c.ended = make(chan struct{})
 	s.watchHealth(c)
-	rec := c.rec
+	rec, ended := c.rec, c.ended
 	c.mu.Unlock()
+	s.forwardLog(ctx, &rec, ended)
 	for _, e := range r.endpoints {
 		s.networkEvent(events.ActionConnect, e.Network, rec.ID)
 	}

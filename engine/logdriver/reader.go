@@ -38,6 +38,9 @@ type Reader struct {
 	part  []byte // start of a line whose end is not yet written
 	last  bool   // done was seen: one more look, then the end
 
+	at, before position // after the line read last, and before it
+	fresh      bool     // the next line is the first of another file
+
 	once sync.Once
 }
 
@@ -168,6 +171,11 @@ func (r *Reader) line() ([]byte, error) {
 		switch {
 		case err == nil:
 			l := bytes.Clone(r.part[:len(r.part)-1])
+			r.before = r.at
+			if r.fresh || r.at.Offset == 0 {
+				r.at, r.fresh = position{Head: headSum(l)}, false
+			}
+			r.at.Offset += int64(len(r.part))
 			r.part = r.part[:0]
 			return l, nil
 		case errors.Is(err, bufio.ErrBufferFull):
@@ -294,6 +302,7 @@ func (r *Reader) unread() bool {
 func (r *Reader) drop() {
 	_ = r.files[0].Close()
 	r.files, r.buf, r.part = r.files[1:], nil, r.part[:0]
+	r.fresh = true
 }
 
 func (r *Reader) release() {

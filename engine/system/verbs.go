@@ -23,6 +23,7 @@ import (
 
 	"github.com/conex-containers/conex/api/docker"
 	"github.com/conex-containers/conex/engine/container"
+	"github.com/conex-containers/conex/engine/logdriver"
 )
 
 // Containers are counted and measured (engine/container).
@@ -127,7 +128,7 @@ func (s *Service) Info(ctx context.Context) (system.Info, error) {
 		ID: st.ID, Containers: n.All, ContainersRunning: n.Running, ContainersPaused: n.Paused, ContainersStopped: n.Stopped,
 		Images: len(images), Driver: st.Driver, DriverStatus: st.DriverStatus,
 		Plugins: system.PluginsInfo{
-			Volume: []string{"local"}, Network: []string{"bridge", "host", "null"}, Log: []string{"json-file", "local", "none"},
+			Volume: []string{"local"}, Network: []string{"bridge", "host", "null"}, Log: logdriver.Names(),
 		},
 		MemoryLimit: true, SwapLimit: st.SwapLimit, CPUCfsPeriod: true, CPUCfsQuota: true, CPUShares: true, CPUSet: true, PidsLimit: true,
 		OomKillDisable: !st.CgroupV2, IPv4Forwarding: readFile("/proc/sys/net/ipv4/ip_forward") == "1",
