@@ -3,6 +3,7 @@ package logdriver
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"syscall"
 	"time"
@@ -88,6 +89,10 @@ func (c *collector) dial(ctx context.Context) (err error) {
 		return err
 	}
 	c.conn, err = (&net.Dialer{}).DialContext(ctx, c.network, c.address)
+	if c.network == "unix" && errors.Is(err, unix.EPROTOTYPE) { // it takes datagrams, as most machines' /dev/log does
+		c.network = "unixgram"
+		c.conn, err = (&net.Dialer{}).DialContext(ctx, c.network, c.address)
+	}
 	return err
 }
 

@@ -40,7 +40,8 @@ func options(driver string) (names []string, ok bool) {
 		})
 	case "fluentd":
 		names = slices.Concat(pickOptions, modeOptions, cacheOptions, []string{
-			"fluentd-address", "fluentd-async", "fluentd-request-ack", "fluentd-sub-second-precision", "fluentd-write-timeout",
+			"fluentd-address", "fluentd-async", "fluentd-async-reconnect-interval", "fluentd-buffer-limit", "fluentd-max-retries", "fluentd-read-timeout",
+			"fluentd-request-ack", "fluentd-retry-wait", "fluentd-sub-second-precision", "fluentd-write-timeout",
 		})
 	}
 	return names, names != nil

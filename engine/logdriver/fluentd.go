@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/docker/go-units"
+
 	"github.com/conex-containers/conex/api/docker"
 	"github.com/conex-containers/conex/base/errdefs"
 )
@@ -41,12 +43,40 @@ func newFluentd(s Source) (*fluentd, error) {
 			}
 		}
 	}
-	if v := o["fluentd-write-timeout"]; v != "" {
-		if f.bound, err = time.ParseDuration(v); err != nil || f.bound < 0 {
-			return nil, errdefs.InvalidArgument("invalid value for fluentd-write-timeout: %q: use a duration such as 3s", v)
-		}
+	f.bound, err = checkWaits(o)
+	if err != nil {
+		return nil, err
 	}
 	return f, f.target(o["fluentd-address"])
+}
+
+// checkWaits reads how long a write may take. The options that size and empty Docker's buffer are only looked at: here the
+// log on the disk is the buffer, and there is no last attempt.
+func checkWaits(o map[string]string) (write time.Duration, err error) {
+	for _, k := range []string{"fluentd-write-timeout", "fluentd-read-timeout", "fluentd-retry-wait", "fluentd-async-reconnect-interval"} {
+		v := o[k]
+		if v == "" {
+			continue
+		}
+		d, err := time.ParseDuration(v)
+		if err != nil || d < 0 {
+			return 0, errdefs.InvalidArgument("invalid value for %s: %q: use a duration such as 3s", k, v)
+		}
+		if k == "fluentd-write-timeout" {
+			write = d
+		}
+	}
+	if v := o["fluentd-buffer-limit"]; v != "" {
+		if _, err := units.RAMInBytes(v); err != nil {
+			return 0, errdefs.InvalidArgument("invalid value for fluentd-buffer-limit: %q: use a size such as 1m", v)
+		}
+	}
+	if v := o["fluentd-max-retries"]; v != "" {
+		if _, err := strconv.ParseUint(v, 10, 32); err != nil {
+			return 0, errdefs.InvalidArgument("invalid value for fluentd-max-retries: %q: use a number", v)
+		}
+	}
+	return write, nil
 }
 
 // target reads the address: tcp (also without a scheme) or unix.

@@ -191,6 +191,10 @@ func TestCheck(t *testing.T) {
 		{"syslog", "syslog-facility", "loco", "invalid syslog facility"},
 		{"fluentd", "fluentd-address", "udp://a", "use tcp://"},
 		{"fluentd", "fluentd-async", "maybe", "use true or false"},
+		{"fluentd", "fluentd-write-timeout", "soon", "use a duration"},
+		{"fluentd", "fluentd-buffer-limit", "big", "use a size"},
+		{"fluentd", "fluentd-max-retries", "-1", "use a number"},
+		{"fluentd", "fluentd-retry-wait", "1s", ""},
 	} {
 		err := Check(c.driver, with(c.option, c.value).Options)
 		if c.option == "" {

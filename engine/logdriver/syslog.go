@@ -69,7 +69,7 @@ func newSyslog(s Source) (*syslog, error) {
 func (s *syslog) target(o map[string]string) error {
 	text := o["syslog-address"]
 	if text == "" {
-		s.network, s.address = "unixgram", "/dev/log"
+		s.network, s.address = "unix", "/dev/log"
 		return nil
 	}
 	u, err := url.Parse(text)
@@ -78,7 +78,7 @@ func (s *syslog) target(o map[string]string) error {
 	}
 	switch u.Scheme {
 	case "unix", "unixgram":
-		s.network, s.address = "unixgram", u.Path
+		s.network, s.address = u.Scheme, u.Path
 		if s.address == "" {
 			return errdefs.InvalidArgument("syslog-address %q: a path is needed", text)
 		}
