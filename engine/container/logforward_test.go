@@ -79,4 +79,12 @@ func TestRemoteLog(t *testing.T) {
 	}
 	must(t, w.ContainerStart(context.Background(), secret))
 	expect(": three\n") // though it is removed at once
+	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		if _, err := w.ContainerInspect(t.Context(), secret, false); errdefs.Is(err, errdefs.ErrNotFound) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("it is not removed")
+		}
+	}
 }
