@@ -3,6 +3,7 @@ package task
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"syscall"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -28,6 +29,9 @@ func (s *service) Kill(ctx context.Context, r *taskapi.KillRequest) (*wire.Empty
 		return nil, errdefs.NotFound("container %s has ended", r.ID)
 	}
 	defer s.reaper.Hold()()
+	if sig == syscall.SIGKILL {
+		c.doomed.Store(true)
+	}
 	return &wire.Empty{}, c.Kill(ctx, sig, r.All)
 }
 
@@ -75,6 +79,10 @@ func (s *service) freeze(ctx context.Context, id string, frozen bool) (*wire.Emp
 	defer s.reaper.Hold()()
 	if err := c.Freeze(ctx, frozen); err != nil {
 		return nil, err
+	}
+	if frozen && c.doomed.Load() {
+		// Its SIGKILL came meanwhile. On cgroup v1 the frozen cannot die; Kill thaws only what it finds frozen.
+		return nil, errors.Join(errdefs.FailedPrecondition("container %s is being killed", id), c.Freeze(ctx, false))
 	}
 	c.mu.Lock()
 	c.paused = frozen

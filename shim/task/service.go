@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/conex-containers/conex/api/shim/taskapi"
@@ -70,9 +71,10 @@ type container struct {
 	ownPids  bool // it has a pid namespace: the end of its first process is the end of all
 	recorder *stdio.Recorder
 	options  *options
-	state    sync.Mutex // serialises Start, Exec's start, Freeze and Delete
-	telling  sync.Mutex // held from a start to its event, so that the exit's comes later
-	unwatch  func()     // ends the watch for want of memory
+	state    sync.Mutex  // serialises Start, Exec's start, Freeze and Delete
+	telling  sync.Mutex  // held from a start to its event, so that the exit's comes later
+	unwatch  func()      // ends the watch for want of memory
+	doomed   atomic.Bool // a SIGKILL is on its way
 
 	mu     sync.Mutex
 	paused bool

@@ -100,6 +100,23 @@ func TestStartMeets(t *testing.T) {
 	e.AuditClean()
 }
 
+// A pause that meets a kill does not freeze the dying process for good (cgroup v1: the frozen cannot die).
+func TestPauseMeetsKill(t *testing.T) {
+	e, busybox := withBusybox(t)
+	a := newAPI(t, e)
+	a.create("pk", busybox)
+	for range 60 {
+		a.want(post, "/containers/pk/start", nil, 204)
+		together(
+			func() { a.want(post, "/containers/pk/kill", nil, 204) },
+			func() { a.want(post, "/containers/pk/pause", nil, 204, 409) },
+			func() { a.want(post, "/containers/pk/pause", nil, 204, 409) },
+		)
+	}
+	a.want(del, "/containers/pk?force=1", nil, 204)
+	e.AuditClean()
+}
+
 func TestExecMeetsStop(t *testing.T) {
 	e, busybox := withBusybox(t)
 	a := newAPI(t, e)
