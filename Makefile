@@ -38,10 +38,11 @@ test-v2: build
 	test/setup v2
 	$(GO) test -timeout 10m -count=1 ./test/vm/...
 
-# The daemon is killed 1,000 times under load (make test: 25 times).
+# The daemon is killed 1,000 times under the load of containers, 200 times under that of images (make test: 25 and 20 times).
 crash: build
 	test/setup
 	CONEX_CRASH_KILLS=1000 $(GO) test -timeout 60m -count=1 -v -run TestRandomKills ./test/crash/...
+	CONEX_CRASH_KILLS=200 $(GO) test -timeout 60m -count=1 -v -run TestImageKills ./test/crash/...
 
 check:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run gofmt -w'; exit 1; }

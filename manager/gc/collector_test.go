@@ -300,7 +300,11 @@ func (w *world) pull(ctx context.Context, name string, layers []string) error {
 		}
 		if _, err := w.snapshots.Stat(ctx, c.String()); err != nil {
 			key := "extract-" + name + c.String()
-			if _, err := w.snapshots.Prepare(ctx, key, parent); err != nil {
+			_, err := w.snapshots.Prepare(ctx, key, parent)
+			for errdefs.Is(err, errdefs.ErrUnavailable) { // another pull is committing the parent just now
+				_, err = w.snapshots.Prepare(ctx, key, parent)
+			}
+			if err != nil {
 				return err
 			}
 			if err := w.snapshots.Commit(ctx, c.String(), key); errdefs.IsAlreadyExists(err) {

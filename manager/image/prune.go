@@ -44,8 +44,12 @@ func (s *Service) Prune(ctx context.Context, ns string, o PruneOptions) ([]Remov
 	return removed, freed, nil
 }
 
-// dropUnfinished gives back the space of downloads that were interrupted; what is being written now is not touched.
+// dropUnfinished gives back the space of downloads that were interrupted, of whole blobs by the next collection; what is
+// being written now is not touched.
 func (s *Service) dropUnfinished(ctx context.Context) {
+	if err := s.Leases.DropAllAside(ctx); err != nil {
+		logging.From(ctx).Warn("blobs of interrupted pulls are not given up", "err", err)
+	}
 	if _, err := s.Content.AbandonIngests(0); err != nil {
 		logging.From(ctx).Warn("unfinished downloads are not removed", "err", err)
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 // Pull brings an image (with AllTags every tag of the repository) from its registry, unpacks it, and returns its
-// record, which is written last. A failed or cancelled pull leaves whole layers to the collector and nothing else.
+// record, which is written last. What a failed one has brought goes; of an interrupted one it stays for the next try.
 func (s *Service) Pull(ctx context.Context, ns, name string, o PullOptions) (Image, error) {
 	ref, err := ParseReference(name)
 	if err != nil {
@@ -66,12 +66,13 @@ type pull struct {
 }
 
 func (s *Service) pullOne(ctx context.Context, ns string, ref Reference, o PullOptions, rep *reporter) (img Image, err error) {
-	err = s.holding(ctx, ns, func(h *hold) error {
+	err = s.holdingFor(ctx, ns, "pull "+ref.recordName(), func(h *hold) error {
 		img, err = s.pullHeld(ctx, ns, h, ref, o, rep)
 		return err
 	})
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		s.dropUnfinished(ctx) // room is worth more than the time to fetch it again
+		s.collect(ctx)
 	}
 	return img, err
 }

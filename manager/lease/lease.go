@@ -195,23 +195,6 @@ func (m *Manager) Expire(ctx context.Context) (int, error) {
 	return n, err
 }
 
-// EndAll is for the daemon's start: the leases that are there were made by processes that are gone. What an
-// interrupted pull has not brought whole is not theirs: the content store keeps it for the next try.
-func (m *Manager) EndAll(ctx context.Context) error {
-	leases, err := m.All(ctx)
-	if err != nil || len(leases) == 0 {
-		return err
-	}
-	return m.db.Update(ctx, func(tx *metadata.Tx) error {
-		for _, l := range leases {
-			if err := tx.Delete(metadata.Leases, l.Namespace, l.ID); err != nil && !errdefs.IsNotFound(err) {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
 // Hold keeps every Add waiting while fn runs: fn reads the leases and deletes what none of them keeps.
 func (m *Manager) Hold(fn func() error) error {
 	m.adding.Lock()

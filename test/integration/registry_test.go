@@ -3,16 +3,10 @@ package integration
 import (
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
-	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,59 +14,11 @@ import (
 	"github.com/conex-containers/conex/test/rig"
 )
 
-// counter stands before a registry, counts what blobs it sends, and makes them slow where it is told to.
-type counter struct {
-	URL   string
-	addr  string
-	bytes atomic.Int64
-	slow  atomic.Bool
-
-	mu   sync.Mutex
-	gets map[string]int // by path of blob
-}
-
-func newCounter(t *testing.T, r *rig.Registry) *counter {
-	t.Helper()
-	c := &counter{gets: map[string]int{}}
-	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: r.Addr})
-	proxy.FlushInterval = -1
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		if q.Method == http.MethodGet && strings.Contains(q.URL.Path, "/blobs/") {
-			c.mu.Lock()
-			c.gets[q.URL.Path]++
-			c.mu.Unlock()
-			w = &slowWriter{ResponseWriter: w, c: c}
-		}
-		proxy.ServeHTTP(w, q)
-	}))
-	t.Cleanup(srv.Close)
-	c.URL, c.addr = srv.URL, strings.TrimPrefix(srv.URL, "http://")
-	return c
-}
-
-type slowWriter struct {
-	http.ResponseWriter
-	c *counter
-}
-
-func (s *slowWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }
-
-func (s *slowWriter) Write(p []byte) (int, error) {
-	if s.c.slow.Load() {
-		time.Sleep(20 * time.Millisecond) // 32 KiB each: 1.6 MB a second
-	}
-	n, err := s.ResponseWriter.Write(p)
-	s.c.bytes.Add(int64(n))
-	return n, err
-}
-
 // large is an image with a layer of n bytes that do not compress.
 func large(t *testing.T, n int) *rig.Image {
 	t.Helper()
-	body := make([]byte, n)
-	_, _ = rand.NewChaCha8([32]byte{7}).Read(body)
 	im := rig.Busybox(t).Clone()
-	im.AddFile(t, "large", body)
+	im.AddFile(t, "large", rig.Noise(7, n))
 	return im
 }
 
@@ -81,11 +27,11 @@ func TestKilledPullGoesOn(t *testing.T) {
 	const size = 8 << 20
 	r := rig.SharedRegistry(t)
 	r.Push(t, "large", "1", large(t, size))
-	c := newCounter(t, r)
+	c := rig.NewCounter(t, r)
 	e := rig.Start(t)
-	c.slow.Store(true)
+	c.Slow.Store(true)
 	done := make(chan *rig.Result, 1)
-	go func() { done <- e.Conex("pull", "-q", c.addr+"/large:1") }()
+	go func() { done <- e.Conex("pull", "-q", c.Addr+"/large:1") }()
 	ingested := func() (n int64) {
 		files, _ := filepath.Glob(filepath.Join(e.DataRoot, "content", "ingest", "*"))
 		for _, f := range files {
@@ -101,48 +47,49 @@ func TestKilledPullGoesOn(t *testing.T) {
 		t.Fatal("the pull of a killed daemon succeeded")
 	}
 	here := ingested()
-	c.slow.Store(false)
-	c.bytes.Store(0)
+	c.Slow.Store(false)
+	c.Bytes.Store(0)
 	e.Run()
-	e.Conex("pull", "-q", c.addr+"/large:1").OK()
+	e.Conex("pull", "-q", c.Addr+"/large:1").OK()
 	whole := int64(0)
 	for _, l := range large(t, size).Layers {
 		whole += int64(len(l))
 	}
 	const slack = 256 << 10 // configs, and what was on its way to the dead daemon
-	if sent := c.bytes.Load(); sent > whole-here+slack {
+	if sent := c.Bytes.Load(); sent > whole-here+slack {
 		t.Errorf("%d bytes were sent for the rest: %d of %d were here", sent, here, whole)
 	}
-	e.Conex("run", "--rm", c.addr+"/large:1", "wc", "-c", "/large").OK().Says(fmt.Sprint(size))
-	e.Conex("rmi", "-f", c.addr+"/large:1").OK()
+	e.Conex("run", "--rm", c.Addr+"/large:1", "wc", "-c", "/large").OK().Says(fmt.Sprint(size))
+	e.Conex("rmi", "-f", c.Addr+"/large:1").OK()
 }
 
 // Twenty clients pull one image at once: each blob is sent once.
 func TestTwentyClientsPullOnce(t *testing.T) {
 	r := rig.SharedRegistry(t)
 	r.Push(t, "twenty", "1", large(t, 1<<20))
-	c := newCounter(t, r)
-	c.slow.Store(true)
+	c := rig.NewCounter(t, r)
+	c.Slow.Store(true)
 	e := rig.Start(t)
 	var wg sync.WaitGroup
 	for range 20 {
-		wg.Go(func() { e.Conex("pull", "-q", c.addr+"/twenty:1").OK() })
+		wg.Go(func() { e.Conex("pull", "-q", c.Addr+"/twenty:1").OK() })
 	}
 	wg.Wait()
-	for path, n := range c.gets {
+	gets := c.Gets()
+	for path, n := range gets {
 		if n != 1 {
 			t.Errorf("%s was sent %d times", path, n)
 		}
 	}
-	if len(c.gets) < 2 {
-		t.Errorf("only %d blobs were sent", len(c.gets))
+	if len(gets) < 2 {
+		t.Errorf("only %d blobs were sent", len(gets))
 	}
 }
 
 // A registry's file is read anew at each pull, and `registry check` tells what it means.
 func TestRegistryFile(t *testing.T) {
 	r := rig.SharedRegistry(t)
-	c := newCounter(t, r)
+	c := rig.NewCounter(t, r)
 	dir := t.TempDir()
 	e := rig.Start(t, "--registry-config-path", dir)
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
@@ -162,7 +109,7 @@ func TestRegistryFile(t *testing.T) {
 		Says(`ok   repository busybox: readable, its first tag is "latest"`).Says("connection refused").Says("A pull would be answered.")
 	e.Conex("pull", "-q", "private.invalid/busybox").OK()
 	e.Docker("run", "--rm", "private.invalid/busybox", "echo", "from the mirror").OK().Says("from the mirror")
-	if c.bytes.Load() == 0 {
+	if c.Bytes.Load() == 0 {
 		t.Error("the mirror sent nothing")
 	}
 	e.Conex("push", "private.invalid/busybox").Exits(1).Says("127.0.0.1:1") // the mirror is not for uploads

@@ -200,3 +200,40 @@ func (r *Registry) do(t testing.TB, method, path, contentType string, body []byt
 	}
 	return resp
 }
+
+// Missing says what of an image the registry lacks, "" when it has all of it, each blob in its size.
+func (r *Registry) Missing(t testing.TB, name, tag string) string {
+	t.Helper()
+	get := func(method, path string) (int, int64, []byte) {
+		req, err := http.NewRequest(method, "http://"+r.Addr+"/v2/"+name+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept", "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json")
+		resp, err := HTTP.Do(req)
+		if err != nil {
+			return 0, 0, []byte(err.Error())
+		}
+		defer func() { _ = resp.Body.Close() }()
+		b, _ := io.ReadAll(resp.Body)
+		return resp.StatusCode, resp.ContentLength, b
+	}
+	code, _, raw := get(http.MethodGet, "/manifests/"+tag)
+	type descriptor struct {
+		Digest string
+		Size   int64
+	}
+	var m struct {
+		Config descriptor
+		Layers []descriptor
+	}
+	if err := json.Unmarshal(raw, &m); code != http.StatusOK || err != nil || len(m.Layers) == 0 {
+		return fmt.Sprintf("manifest %s:%s: %d %s", name, tag, code, raw)
+	}
+	for _, d := range append(m.Layers, m.Config) {
+		if code, size, _ := get(http.MethodHead, "/blobs/"+d.Digest); code != http.StatusOK || size != d.Size {
+			return fmt.Sprintf("blob %s of %s: %d, %d bytes of %d", d.Digest, name, code, size, d.Size)
+		}
+	}
+	return ""
+}
