@@ -3,6 +3,8 @@ package daemon
 import (
 	"net/netip"
 	"path/filepath"
+
+	"github.com/conex-containers/conex/engine/cdi"
 )
 
 // The places of the default daemon.
@@ -60,6 +62,7 @@ type Config struct {
 	NoNewPrivileges bool
 	LogDriver       string
 	LogOptions      map[string]string
+	CDIDirs         []string // none: cdi.DefaultDirs
 
 	Labels          []string
 	StorageDriver   string
@@ -101,6 +104,17 @@ func defaults() *Config {
 		DefaultRuntime: "conex", ShmSize: 64 << 20, LogDriver: "json-file",
 		ShutdownTimeout: 15, LiveRestore: true, UserlandProxy: true,
 	}
+}
+
+// cdiDirs are the directories of device files; none when the feature is switched off.
+func (c *Config) cdiDirs() []string {
+	if on, said := c.Features["cdi"]; said && !on {
+		return nil
+	}
+	if len(c.CDIDirs) > 0 {
+		return c.CDIDirs
+	}
+	return cdi.DefaultDirs()
 }
 
 // complete fills in what follows from other values.

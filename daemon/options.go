@@ -64,6 +64,7 @@ var options = []option{
 	{"seccomp-profile", "", "seccomp-profile", "file with the default seccomp profile, builtin or unconfined", func(c *Config) value { return text(&c.SeccompProfile) }, ""},
 	{"default-shm-size", "", "default-shm-size", "size of containers' /dev/shm", func(c *Config) value { return byteSize(&c.ShmSize) }, ""},
 	{"default-ulimit", "", "default-ulimits", "containers' resource limit: name=soft:hard", func(c *Config) value { return ulimits(&c.Ulimits) }, ""},
+	{"cdi-spec-dir", "", "cdi-spec-dirs", "directory of files that describe devices (/etc/cdi, /var/run/cdi)", func(c *Config) value { return texts(&c.CDIDirs) }, ""},
 	{"log-driver", "", "log-driver", "containers' log driver", func(c *Config) value { return text(&c.LogDriver) }, ""},
 	{"log-opt", "", "log-opts", "option of the log driver: max-size=10m", func(c *Config) value { return textPairs(&c.LogOptions) }, ""},
 
@@ -79,7 +80,6 @@ var options = []option{
 	{flag: "bip6", key: "bip6"},
 	{flag: "bridge-accept-fwmark", key: "bridge-accept-fwmark"},
 	{key: "builder", harmless: "{}"},
-	{flag: "cdi-spec-dir", key: "cdi-spec-dirs", harmless: "[]"},
 	{flag: "containerd", key: "containerd"},
 	{flag: "containerd-namespace", key: "containerd-namespace"},
 	{flag: "containerd-plugins-namespace", key: "containerd-plugins-namespace"},

@@ -54,7 +54,7 @@ func (p *parts) static(c *Config, host spec.Host) (system.Static, error) {
 		CgroupV2: host.CgroupV2, SwapLimit: host.SwapLimit, Debug: c.Debug, Experimental: c.Experimental, Labels: c.Labels,
 		Runtimes: map[string]types.RuntimeWithStatus{"conex": {Runtime: types.Runtime{Path: "conex"}}}, DefaultRuntime: c.DefaultRuntime,
 		InitBinary: init, Mirrors: c.Mirrors, Insecure: c.InsecureRegistries,
-		HTTPProxy: c.HTTPProxy, HTTPSProxy: c.HTTPSProxy, NoProxy: c.NoProxy, NoNewPrivileges: c.NoNewPrivileges,
+		HTTPProxy: c.HTTPProxy, HTTPSProxy: c.HTTPSProxy, NoProxy: c.NoProxy, NoNewPrivileges: c.NoNewPrivileges, CDIDirs: c.cdiDirs(),
 	}
 	st.GitCommit, st.BuildTime = revision()
 	for name, r := range c.Runtimes {

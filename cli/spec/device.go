@@ -36,7 +36,7 @@ func CheckDevice(s string) error {
 func IsCDI(s string) bool {
 	kind, name, ok := strings.Cut(s, "=")
 	vendor, class, slash := strings.Cut(kind, "/")
-	return ok && slash && name != "" && vendor != "" && class != "" && !strings.ContainsAny(s, ": ") && !strings.Contains(class, "/")
+	return ok && slash && name != "" && vendor != "" && class != "" && !strings.ContainsAny(kind, ": ") && !strings.Contains(class, "/") && !strings.ContainsAny(name, "/ ")
 }
 
 func deviceMode(s string) bool {

@@ -138,7 +138,7 @@ func (o *Options) security(f *pflag.FlagSet) {
 	list(f, &o.Sysctl, "sysctl", "", "Sysctl options", CheckSysctl)
 	list(f, &o.Device, "device", "", "Add a host device to the container", nil)
 	list(f, &o.DeviceRule, "device-cgroup-rule", "", "Add a rule to the cgroup allowed devices list", CheckDeviceRule)
-	f.StringVar(&o.GPUs, "gpus", "", "GPU devices to add to the container (not supported yet)")
+	f.StringVar(&o.GPUs, "gpus", "", "GPU devices to add to the container: all, a number, or device=0,1")
 	f.StringVar(&o.Isolation, "isolation", "", "Container isolation technology")
 	_ = f.MarkHidden("isolation")
 }

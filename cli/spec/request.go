@@ -42,8 +42,6 @@ func (o *Options) Request(image string, command []string) (*container.CreateRequ
 // check refuses values that mean nothing, before anything is read.
 func (o *Options) check() error {
 	switch {
-	case o.GPUs != "":
-		return errors.New("--gpus is not supported: give the device nodes with --device, or a CDI device with --device vendor.com/class=name")
 	case o.Isolation != "" && o.Isolation != "default":
 		return fmt.Errorf("--isolation=%s is a Windows option: leave it out", o.Isolation)
 	case !container.PidMode(o.PID).Valid():

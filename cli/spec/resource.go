@@ -60,6 +60,13 @@ func (o *Options) limits() (container.Resources, error) {
 	if len(cdi) > 0 {
 		r.DeviceRequests = []container.DeviceRequest{{Driver: "cdi", DeviceIDs: cdi}}
 	}
+	if o.GPUs != "" {
+		q, err := ParseGPUs(o.GPUs)
+		if err != nil {
+			return r, err
+		}
+		r.DeviceRequests = append(r.DeviceRequests, q)
+	}
 	return r, o.blkio(&r)
 }
 

@@ -7,9 +7,11 @@ import (
 	"path/filepath"
 	"strconv"
 
+	types "github.com/moby/moby/api/types/container"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/engine/cdi"
 	"github.com/conex-containers/conex/engine/spec"
 )
 
@@ -48,7 +50,22 @@ func (s *Service) buildSpec(ctx context.Context, rec *Record, files spec.Files) 
 	if err != nil {
 		return nil, fmt.Errorf("container %s: %w", rec.ID, err)
 	}
+	if len(hc.DeviceRequests) > 0 {
+		if err := s.injectDevices(out, hc); err != nil {
+			return nil, fmt.Errorf("container %s: %w", rec.ID, err)
+		}
+	}
 	return out, nil
+}
+
+// injectDevices adds the devices that are asked for by name or as GPUs.
+func (s *Service) injectDevices(out *specs.Spec, hc *types.HostConfig) error {
+	r := cdi.Load(s.cfg.CDIDirs)
+	names, err := r.Resolve(hc.DeviceRequests)
+	if err != nil {
+		return err
+	}
+	return r.Inject(out, names)
 }
 
 func (s *Service) namespacePath(ref, kind string) (string, error) {

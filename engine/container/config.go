@@ -11,6 +11,7 @@ import (
 	netapi "github.com/moby/moby/api/types/network"
 
 	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/engine/cdi"
 	"github.com/conex-containers/conex/engine/spec"
 )
 
@@ -98,8 +99,8 @@ func (s *Service) checkHost(c *types.Config, hc *types.HostConfig) ([]string, er
 			return nil, err
 		}
 	}
-	if len(hc.DeviceRequests) > 0 {
-		return nil, errdefs.InvalidArgument("could not select device driver %q with capabilities: %v", hc.DeviceRequests[0].Driver, hc.DeviceRequests[0].Capabilities)
+	if err := s.checkDevices(hc.DeviceRequests); err != nil {
+		return nil, err
 	}
 	for _, h := range hc.ExtraHosts {
 		if name, ip := splitHost(h); name == "" || ip == "" {
@@ -134,6 +135,18 @@ func (s *Service) checkHost(c *types.Config, hc *types.HostConfig) ([]string, er
 	warnings = append(warnings, bounded(hc, s.cfg.Host.Bounds)...)
 	s.fillHost(hc)
 	return warnings, nil
+}
+
+// checkDevices refuses requests for devices that nobody serves. Whether a named device is there is seen at the start.
+func (s *Service) checkDevices(requests []types.DeviceRequest) error {
+	switch {
+	case len(requests) == 0:
+		return nil
+	case len(s.cfg.CDIDirs) == 0:
+		return cdi.Unknown(&requests[0])
+	}
+	_, err := cdi.Load(s.cfg.CDIDirs).Resolve(requests)
+	return err
 }
 
 func (s *Service) checkModes(c *types.Config, hc *types.HostConfig) error {

@@ -53,6 +53,7 @@ type Config struct {
 	DNS            []netip.Addr
 	DNSOptions     []string
 	DNSSearch      []string
+	CDIDirs        []string     // of files that describe devices; empty: --device vendor.com/class=name and --gpus are refused
 	HostGateway    []netip.Addr // what host-gateway stands for; empty: the default bridge's gateway
 	StopTimeout    int          // seconds; 0: 10
 }

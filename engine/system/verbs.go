@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/api/docker"
+	"github.com/conex-containers/conex/engine/cdi"
 	"github.com/conex-containers/conex/engine/container"
 	"github.com/conex-containers/conex/engine/logdriver"
 )
@@ -75,6 +76,7 @@ type Static struct {
 	Firewall        string // "nftables"
 	FirewallInfo    [][2]string
 	NoNewPrivileges bool
+	CDIDirs         []string
 	Warnings        []string
 }
 
@@ -140,6 +142,12 @@ func (s *Service) Info(ctx context.Context) (system.Info, error) {
 		ServerVersion: st.Version, Runtimes: st.Runtimes, DefaultRuntime: st.DefaultRuntime, LiveRestoreEnabled: true,
 		InitBinary: st.InitBinary, SecurityOptions: []string{"name=seccomp,profile=builtin"}, DefaultAddressPools: st.AddressPools,
 		CDISpecDirs: []string{}, Warnings: st.Warnings,
+	}
+	if len(st.CDIDirs) > 0 {
+		out.CDISpecDirs = st.CDIDirs
+		for _, name := range cdi.Load(st.CDIDirs).Names() {
+			out.DiscoveredDevices = append(out.DiscoveredDevices, system.DeviceInfo{Source: cdi.Driver, ID: name})
+		}
 	}
 	out.Swarm.LocalNodeState = "inactive"
 	out.RuncCommit.ID, out.ContainerdCommit.ID, out.InitCommit.ID = st.GitCommit, st.GitCommit, st.GitCommit
