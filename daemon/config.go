@@ -37,18 +37,21 @@ type Config struct {
 	MaxDownloads, MaxUploads    int
 	DownloadAttempts            int
 
-	Bridge         string // "": the daemon's own; "none": no default network
-	BIP, FixedCIDR netip.Prefix
-	Gateway        netip.Addr
-	Pools          []Pool
-	HostIP         netip.Addr // default address of published ports
-	IPTables       bool
-	IPForward      bool
-	IPMasq, ICC    bool
-	MTU            int
-	DNS            []netip.Addr
-	DNSOptions     []string
-	DNSSearch      []string
+	Bridge           string // "": the daemon's own; "none": no default network
+	BIP, FixedCIDR   netip.Prefix
+	IPv6             bool
+	BIP6, FixedCIDR6 netip.Prefix
+	Gateway6         netip.Addr
+	Gateway          netip.Addr
+	Pools            []Pool
+	HostIP           netip.Addr // default address of published ports
+	IPTables         bool
+	IPForward        bool
+	IPMasq, ICC      bool
+	MTU              int
+	DNS              []netip.Addr
+	DNSOptions       []string
+	DNSSearch        []string
 
 	Runtimes       map[string]Runtime
 	DefaultRuntime string

@@ -43,7 +43,11 @@ var options = []option{
 	{"bip", "", "bip", "address and subnet of the default network", func(c *Config) value { return subnet(&c.BIP) }, ""},
 	{"fixed-cidr", "", "fixed-cidr", "where the default network's addresses come from", func(c *Config) value { return subnet(&c.FixedCIDR) }, ""},
 	{"default-gateway", "", "default-gateway", "gateway of the default network", func(c *Config) value { return address(&c.Gateway) }, ""},
-	{"default-address-pool", "", "default-address-pools", "pool of automatic subnets: base=10.0.0.0/8,size=24", func(c *Config) value { return pools{&c.Pools} }, ""},
+	{"ipv6", "", "ipv6", "give the default network IPv6 as well", func(c *Config) value { return flag(&c.IPv6) }, ""},
+	{"bip6", "", "bip6", "IPv6 address and subnet of the default network", func(c *Config) value { return subnet(&c.BIP6) }, ""},
+	{"fixed-cidr-v6", "", "fixed-cidr-v6", "the default network's IPv6 subnet, or with --bip6 where its addresses come from", func(c *Config) value { return subnet(&c.FixedCIDR6) }, ""},
+	{"default-gateway-v6", "", "default-gateway-v6", "IPv6 gateway of the default network", func(c *Config) value { return address(&c.Gateway6) }, ""},
+	{"default-address-pool", "", "default-address-pools", "pool of automatic subnets, IPv4 or IPv6: base=10.0.0.0/8,size=24", func(c *Config) value { return pools{&c.Pools} }, ""},
 	{"ip", "", "ip", "default address of published ports", func(c *Config) value { return address(&c.HostIP) }, ""},
 	{"iptables", "", "iptables", "write firewall rules", func(c *Config) value { return flag(&c.IPTables) }, ""},
 	{"ip-forward", "", "ip-forward", "set net.ipv4.ip_forward", func(c *Config) value { return flag(&c.IPForward) }, ""},
@@ -77,7 +81,6 @@ var options = []option{
 
 	{flag: "allow-direct-routing", key: "allow-direct-routing", harmless: "false"},
 	{flag: "authorization-plugin", key: "authorization-plugins", harmless: "[]"},
-	{flag: "bip6", key: "bip6"},
 	{flag: "bridge-accept-fwmark", key: "bridge-accept-fwmark"},
 	{key: "builder", harmless: "{}"},
 	{flag: "containerd", key: "containerd"},
@@ -87,17 +90,14 @@ var options = []option{
 	{flag: "cpu-rt-runtime", key: "cpu-rt-runtime", harmless: "0"},
 	{flag: "cri-containerd", key: "cri-containerd", harmless: "false"},
 	{flag: "default-cgroupns-mode", key: "default-cgroupns-mode", harmless: "private"},
-	{flag: "default-gateway-v6", key: "default-gateway-v6"},
 	{flag: "default-ipc-mode", key: "default-ipc-mode", harmless: "private"},
 	{flag: "default-network-opt", key: "default-network-opts", harmless: "{}"},
 	{flag: "firewall-backend", key: "firewall-backend", harmless: "nftables"},
-	{flag: "fixed-cidr-v6", key: "fixed-cidr-v6"},
 	{flag: "host-gateway-ip", key: "host-gateway-ips"},
 	{key: "host-gateway-ip"},
 	{flag: "init-path", key: "init-path"},
 	{flag: "ip-forward-no-drop", key: "ip-forward-no-drop", harmless: "true"},
 	{flag: "ip6tables", key: "ip6tables", harmless: "true"},
-	{flag: "ipv6", key: "ipv6", harmless: "false"},
 	{flag: "metrics-addr", key: "metrics-addr"},
 	{key: "min-api-version", harmless: "1.24"},
 	{flag: "network-control-plane-mtu", key: "network-control-plane-mtu"},
@@ -122,6 +122,6 @@ func (o *option) name() string {
 
 // switches are the boolean flags among those not implemented: they take no argument.
 var switches = map[string]bool{
-	"allow-direct-routing": true, "cri-containerd": true, "ip-forward-no-drop": true, "ip6tables": true, "ipv6": true,
+	"allow-direct-routing": true, "cri-containerd": true, "ip-forward-no-drop": true, "ip6tables": true,
 	"raw-logs": true, "rootless": true, "selinux-enabled": true,
 }

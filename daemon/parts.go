@@ -218,6 +218,7 @@ func (p *parts) openNetwork(context.Context) (err error) {
 		DefaultBridge: network.DefaultBridge{
 			Off: c.Bridge == "none", Address: c.BIP, Range: c.FixedCIDR, Gateway: c.Gateway, MTU: c.MTU,
 			ICCOff: !c.ICC, MasqueradeOff: !c.IPMasq,
+			IPv6: c.IPv6, Address6: c.BIP6, Range6: c.FixedCIDR6, Gateway6: c.Gateway6,
 		},
 	}
 	if c.Bridge != "none" {

@@ -107,8 +107,11 @@ func (c *Config) tcpAddress(rest string) string {
 }
 
 func (c *Config) validateNetwork() error {
-	if c.Bridge != "" && c.BIP.IsValid() {
-		return errdefs.InvalidArgument("--bridge and --bip exclude each other: the address of an existing bridge is its own")
+	if c.Bridge != "" && (c.BIP.IsValid() || c.BIP6.IsValid()) {
+		return errdefs.InvalidArgument("--bridge and --bip or --bip6 exclude each other: the address of an existing bridge is its own")
+	}
+	if err := c.validateNetwork6(); err != nil {
+		return err
 	}
 	if c.FixedCIDR.IsValid() && c.BIP.IsValid() && (!c.BIP.Masked().Contains(c.FixedCIDR.Addr()) || c.FixedCIDR.Bits() < c.BIP.Bits()) {
 		return errdefs.InvalidArgument("--fixed-cidr %v is not inside --bip %v", c.FixedCIDR, c.BIP)
@@ -126,6 +129,28 @@ func (c *Config) validateNetwork() error {
 	}
 	if c.MTU != 0 && (c.MTU < 68 || c.MTU > 65535) {
 		return errdefs.InvalidArgument("--mtu %d: must be from 68 to 65535", c.MTU)
+	}
+	return nil
+}
+
+func (c *Config) validateNetwork6() error {
+	for _, p := range [...]struct {
+		name       string
+		said, four bool
+	}{
+		{"--bip6", c.BIP6.IsValid(), c.BIP6.Addr().Is4()},
+		{"--fixed-cidr-v6", c.FixedCIDR6.IsValid(), c.FixedCIDR6.Addr().Is4()},
+		{"--default-gateway-v6", c.Gateway6.IsValid(), c.Gateway6.Is4()},
+	} {
+		if p.four {
+			return errdefs.InvalidArgument("%s: must be IPv6", p.name)
+		}
+		if p.said && !c.IPv6 {
+			return errdefs.InvalidArgument("%s needs --ipv6: without it the default network has no IPv6", p.name)
+		}
+	}
+	if c.FixedCIDR6.IsValid() && c.BIP6.IsValid() && (!c.BIP6.Masked().Contains(c.FixedCIDR6.Addr()) || c.FixedCIDR6.Bits() < c.BIP6.Bits()) {
+		return errdefs.InvalidArgument("--fixed-cidr-v6 %v is not inside --bip6 %v", c.FixedCIDR6, c.BIP6)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -17,7 +18,6 @@ import (
 	"github.com/conex-containers/conex/linux/netlink"
 	"github.com/conex-containers/conex/network/bridge"
 	"github.com/conex-containers/conex/network/firewall"
-	"github.com/conex-containers/conex/network/portmap"
 )
 
 // Reserve gives the container an address and its host ports, and returns the endpoint: the record to keep. The
@@ -30,24 +30,18 @@ func (s *Service) Reserve(ctx context.Context, r Request) (_ Endpoint, err error
 	if err != nil {
 		return Endpoint{}, err
 	}
-	ports, err := checkPorts(m.Network, s.config, r.Ports)
+	ports, err := checkPorts(m.Network, s.config, r)
 	if err != nil {
 		return Endpoint{}, err
 	}
 	var undo cleanup.Stack
 	defer undo.Run(ctx, &err)
-	if err := s.giveAddress(&e, m, r, &undo); err != nil {
+	if err := s.giveAddresses(&e, m, r, &undo); err != nil {
 		return Endpoint{}, fmt.Errorf("network %s: container %s: %w", m.Name, e.label(), err)
 	}
 	undo.Add(func(context.Context) error { s.ports.Release(e.ID); return nil })
-	for _, p := range ports {
-		p.HostPort, err = s.ports.Hold(portmap.Owner{ID: e.ID, Name: e.label()},
-			portmap.Port{Proto: p.Proto, Addr: p.HostIP, First: p.HostPort, Last: p.HostPortEnd})
-		if err != nil {
-			return Endpoint{}, fmt.Errorf("driver failed programming external connectivity on endpoint %s (%s): %w", e.label(), e.ID, err)
-		}
-		p.HostPortEnd = 0
-		e.Ports = append(e.Ports, p)
+	if e.Ports, err = s.holdPorts(e, m.Network, ports); err != nil {
+		return Endpoint{}, fmt.Errorf("driver failed programming external connectivity on endpoint %s (%s): %w", e.label(), e.ID, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,11 +58,15 @@ func (s *Service) newEndpoint(r Request) (Endpoint, *member, error) {
 	if _, err := ids.Parse(r.Container); err != nil {
 		return Endpoint{}, nil, fmt.Errorf("container: %w", err)
 	}
-	e := Endpoint{ID: string(ids.New()), Container: r.Container, Name: r.Name, Names: r.Names, Links: r.Links, Interface: r.Interface}
+	e := Endpoint{ID: string(ids.New()), Container: r.Container, Name: r.Name, Names: r.Names, Links: r.Links, Interface: r.Interface, First: r.First, LinkLocal: r.LinkLocal}
 	if e.Interface == "" {
 		e.Interface = "eth0"
 	}
 	if err := checkLinkName(e.Interface); err != nil {
+		return Endpoint{}, nil, err
+	}
+	var err error
+	if e.Sysctls, err = endpointSysctls(r.Sysctls); err != nil {
 		return Endpoint{}, nil, err
 	}
 	s.mu.Lock()
@@ -83,68 +81,6 @@ func (s *Service) newEndpoint(r Request) (Endpoint, *member, error) {
 	e.Network = m.ID
 	e.HostLink = fill(s.config.linkPrefix(), e.ID)
 	return e, m, nil
-}
-
-// giveAddress takes the wanted or the next free address, and derives the hardware address.
-func (s *Service) giveAddress(e *Endpoint, m *member, r Request, undo *cleanup.Stack) error {
-	a, sub := r.IPv4, m.Subnets[0]
-	var err error
-	if a.IsValid() {
-		err = m.subnet.Take(a)
-	} else {
-		a, err = m.subnet.Next()
-	}
-	if err != nil {
-		return err
-	}
-	undo.Add(func(context.Context) error { m.subnet.Free(a); return nil })
-	e.Address = netip.PrefixFrom(a, sub.Prefix.Bits())
-	if !m.Internal {
-		e.Gateway = sub.Gateway
-	}
-	mac := macOf(a)
-	if r.MAC != "" {
-		if mac, err = net.ParseMAC(r.MAC); err != nil || len(mac) != 6 || mac[0]&1 != 0 {
-			return errdefs.InvalidArgument("MAC address %q is not one of a single Ethernet interface", r.MAC)
-		}
-	}
-	e.MAC = mac.String()
-	return nil
-}
-
-// checkPorts validates the wanted ports and fills in protocol and address. On an internal network nothing is
-// published.
-func checkPorts(n Network, c Config, ports []Port) ([]Port, error) {
-	if n.Internal {
-		return nil, nil
-	}
-	var all []Port
-	for _, p := range ports {
-		switch p.Proto = strings.ToLower(p.Proto); p.Proto {
-		case "":
-			p.Proto = "tcp"
-		case "tcp", "udp":
-		default:
-			return nil, errdefs.NotImplemented("port %d/%s: only tcp and udp can be published", p.ContainerPort, p.Proto)
-		}
-		if p.ContainerPort == 0 {
-			return nil, errdefs.InvalidArgument("container port 0 cannot be published: give one between 1 and 65535")
-		}
-		if p.HostPortEnd != 0 && p.HostPortEnd < p.HostPort {
-			return nil, errdefs.InvalidArgument("host port range %d-%d ends before it begins", p.HostPort, p.HostPortEnd)
-		}
-		if !p.HostIP.IsValid() {
-			p.HostIP = n.HostIP
-		}
-		if !p.HostIP.IsValid() {
-			p.HostIP = c.HostIP
-		}
-		if p.HostIP = p.HostIP.Unmap(); !p.HostIP.Is4() {
-			return nil, errdefs.NotImplemented("port %d/%s: publishing on the IPv6 address %s is not supported", p.ContainerPort, p.Proto, p.HostIP)
-		}
-		all = append(all, p)
-	}
-	return all, nil
 }
 
 // Attach connects the container's namespace and then publishes its ports: a client that polls a published port
@@ -179,7 +115,7 @@ func (s *Service) Attach(ctx context.Context, e Endpoint, netns *os.File) (err e
 		if s.wall == nil {
 			s.log.WarnContext(ctx, "ports are not published: the firewall is off", "container", e.Container, "network", m.Name)
 		}
-		if err := s.firewalled(func(t *firewall.Table) error { return t.Publish(e.wallPorts()) }); err != nil {
+		if err := s.firewalled(func(t *firewall.Table) error { return t.Publish(e.WallPorts()) }); err != nil {
 			return fmt.Errorf("container %s: publish ports: %w", e.label(), err)
 		}
 	}
@@ -202,12 +138,30 @@ func (s *Service) connect(e Endpoint, m *member, index int, netns *os.File) erro
 		return errdefs.InvalidArgument("endpoint %s: %w", e.ID, err)
 	}
 	port := bridge.Port{HostLink: e.HostLink, Alias: s.config.linkAlias(e.Container), Master: index, MTU: m.MTU,
-		Interface: e.Interface, MAC: mac, Address: e.Address, Gateway: e.Gateway,
-		Isolated: !m.ICC, Hairpin: len(e.Ports) > 0 && bridge.FiltersBridged()}
+		Inside: e.inside(mac), Isolated: !m.ICC, Hairpin: len(e.Ports) > 0 && bridge.FiltersBridged()}
 	if err := s.createLink(port, m, netns); err != nil {
 		return err
 	}
 	return s.links.Configure(port, netns)
+}
+
+// inside is what the container sees of its link.
+func (e *Endpoint) inside(mac net.HardwareAddr) bridge.Inside {
+	i := bridge.Inside{Interface: e.Interface, MAC: mac, Sysctls: e.Sysctls, IPv6: e.Address6.IsValid()}
+	i.Addresses = e.addresses()
+	for _, a := range e.LinkLocal {
+		bits := 16
+		if a.Is6() {
+			bits, i.IPv6 = 64, true
+		}
+		i.Addresses = append(i.Addresses, netip.PrefixFrom(a, bits))
+	}
+	for _, g := range []netip.Addr{e.Gateway, e.Gateway6} {
+		if g.IsValid() {
+			i.Gateways = append(i.Gateways, netlink.Gateway{Addr: g, First: e.First})
+		}
+	}
+	return i
 }
 
 func (s *Service) createLink(port bridge.Port, m *member, netns *os.File) error {
@@ -234,18 +188,17 @@ func (s *Service) createLink(port bridge.Port, m *member, netns *os.File) error 
 // forgetOldFlows makes sure that no packet is judged by what was true of the address or the port before: UDP knows
 // no connection, so an entry of connection tracking lives on as long as a client keeps sending.
 func (s *Service) forgetOldFlows(e Endpoint, m *member) error {
-	s.mu.Lock()
-	reused := m.retired[e.Address.Addr()]
-	delete(m.retired, e.Address.Addr())
-	s.mu.Unlock()
 	var flows []netlink.Flows
-	if reused {
-		flows = append(flows,
-			netlink.Flows{Proto: unix.IPPROTO_UDP, From: e.Address.Addr()},
-			netlink.Flows{Proto: unix.IPPROTO_UDP, Reply: e.Address.Addr()})
+	s.mu.Lock()
+	for _, p := range [...]netip.Prefix{e.Address, e.Address6} {
+		if a := p.Addr(); a.IsValid() && m.retired[a] {
+			delete(m.retired, a)
+			flows = append(flows, netlink.Flows{Proto: unix.IPPROTO_UDP, From: a}, netlink.Flows{Proto: unix.IPPROTO_UDP, Reply: a})
+		}
 	}
+	s.mu.Unlock()
 	for _, p := range e.Ports {
-		if p.Proto == "udp" {
+		if p.Proto == "udp" && p.HostPort != 0 {
 			flows = append(flows, netlink.Flows{Proto: unix.IPPROTO_UDP, To: netip.AddrPortFrom(p.HostIP, p.HostPort), Unmasked: true})
 		}
 	}
@@ -282,14 +235,11 @@ func (s *Service) detach(ctx context.Context, e Endpoint, drop func(string) erro
 	s.silence(e)
 	var failed error
 	if published {
-		failed = s.firewalled(func(t *firewall.Table) error { return t.Withdraw(e.wallPorts()) })
+		failed = s.firewalled(func(t *firewall.Table) error { return t.Withdraw(e.WallPorts()) })
 	}
 	failed = errors.Join(failed, drop(e.HostLink))
-	for _, p := range e.Ports {
-		if p.Proto == "udp" {
-			failed = errors.Join(failed, s.flows.DeleteFlows(netlink.Flows{Proto: unix.IPPROTO_UDP, Reply: e.Address.Addr()}))
-			break
-		}
+	for _, a := range e.udpTargets() {
+		failed = errors.Join(failed, s.flows.DeleteFlows(netlink.Flows{Proto: unix.IPPROTO_UDP, Reply: a}))
 	}
 	s.ports.Release(e.ID)
 	s.mu.Lock()
@@ -297,14 +247,27 @@ func (s *Service) detach(ctx context.Context, e Endpoint, drop func(string) erro
 	delete(s.endpoints, e.ID)
 	s.directory = nil
 	if m != nil {
-		m.retired[e.Address.Addr()] = true
-		m.subnet.Free(e.Address.Addr())
+		for _, p := range e.addresses() {
+			m.retired[p.Addr()] = true
+			m.free(p.Addr())
+		}
 	}
 	if failed != nil {
 		s.log.WarnContext(ctx, "endpoint detached with errors", "container", e.Container, "network", e.Network, "op", "detach", "err", failed)
 		return fmt.Errorf("container %s: detach: %w", e.label(), failed)
 	}
 	return nil
+}
+
+// udpTargets are the endpoint's addresses that UDP ports lead to.
+func (e *Endpoint) udpTargets() []netip.Addr {
+	var all []netip.Addr
+	for _, p := range e.Ports {
+		if a := e.target(p.HostIP); p.Proto == "udp" && !slices.Contains(all, a) {
+			all = append(all, a)
+		}
+	}
+	return all
 }
 
 // label is what a message calls the endpoint's container.

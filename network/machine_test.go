@@ -203,7 +203,8 @@ func (m *machine) neighbour() (*box, netip.Addr) {
 		if err != nil {
 			return err
 		}
-		return inside.Configure(eth.Index, netip.MustParsePrefix("192.0.2.9/24"), netip.MustParseAddr("192.0.2.1"))
+		return inside.Configure(eth.Index, netlink.Interface{Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.9/24")},
+			Gateways: []netlink.Gateway{{Addr: netip.MustParseAddr("192.0.2.1")}}})
 	}))
 	return b, netip.MustParseAddr("192.0.2.1")
 }
@@ -232,10 +233,10 @@ func (b *box) serve(port uint16, name string) {
 	var listener net.Listener
 	var packets net.PacketConn
 	must(b.t, netlink.In(b.ns, func() (err error) {
-		if listener, err = net.Listen("tcp4", fmt.Sprintf(":%d", port)); err != nil {
+		if listener, err = net.Listen("tcp", fmt.Sprintf(":%d", port)); err != nil {
 			return err
 		}
-		packets, err = net.ListenPacket("udp4", fmt.Sprintf(":%d", port))
+		packets, err = net.ListenPacket("udp", fmt.Sprintf(":%d", port))
 		return err
 	}))
 	stopped, stop := context.WithCancel(context.Background())
@@ -285,7 +286,7 @@ func (b *box) dial(proto, to string, local int, within time.Duration) (net.Conn,
 		if local != 0 {
 			d.LocalAddr = &net.UDPAddr{Port: local}
 		}
-		conn, err = d.Dial(proto+"4", to)
+		conn, err = d.Dial(proto, to)
 		return err
 	})
 	return conn, err
@@ -332,6 +333,8 @@ func (b *box) cannotReach(proto, to string) {
 }
 
 func (b *box) at(port uint16) string { return netip.AddrPortFrom(b.Address.Addr(), port).String() }
+
+func (b *box) at6(port uint16) string { return netip.AddrPortFrom(b.Address6.Addr(), port).String() }
 
 func at(a netip.Addr, port uint16) string { return netip.AddrPortFrom(a, port).String() }
 

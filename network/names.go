@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"net"
 	"net/netip"
+	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -36,8 +38,8 @@ func (c *Config) complete() error {
 	if c.Table == "" {
 		c.Table = c.Instance
 	}
-	if len(c.Pools) == 0 {
-		c.Pools = ipam.DefaultPools()
+	if len(ipam.Of(c.Pools, false)) == 0 {
+		c.Pools = append(slices.Clone(c.Pools), ipam.DefaultPools()...)
 	}
 	for _, p := range c.Pools {
 		if err := p.Check(); err != nil {
@@ -46,9 +48,6 @@ func (c *Config) complete() error {
 	}
 	if !c.HostIP.IsValid() {
 		c.HostIP = netip.IPv4Unspecified()
-	}
-	if !c.HostIP.Is4() {
-		return errdefs.NotImplemented("default address of published ports %s: only IPv4 is supported", c.HostIP)
 	}
 	return c.DefaultBridge.check()
 }
@@ -109,10 +108,25 @@ func (c Config) bridgeAlias(id string) string { return c.aliasPrefix() + "networ
 
 func (c Config) aliasPrefix() string { return "conex:" + c.Instance + ":" }
 
-// macOf derives a hardware address from an IPv4 address as Docker does: 02:42 and the four bytes.
+// macOf derives a hardware address from an IPv4 address as Docker does: 02:42 and the four bytes; from an IPv6 address, 02:42
+// and four bytes of its digest.
 func macOf(a netip.Addr) net.HardwareAddr {
-	b := a.As4()
-	return append(net.HardwareAddr{0x02, 0x42}, b[:]...)
+	b := a.AsSlice()
+	if a.Is6() {
+		sum := sha256.Sum256(b)
+		b = sum[:4]
+	}
+	return append(net.HardwareAddr{0x02, 0x42}, b...)
+}
+
+// machine tells this daemon on this machine from all others, as far as that can be known (machine-id(5)).
+func (c Config) machine() string {
+	id, err := os.ReadFile("/etc/machine-id")
+	if err != nil || len(id) == 0 {
+		name, _ := os.Hostname() // without either it still tells daemons apart
+		id = []byte(name)
+	}
+	return c.Instance + ":" + string(id)
 }
 
 // bridgeMAC derives a bridge's hardware address from its network's id.

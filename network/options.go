@@ -34,7 +34,22 @@ type DefaultBridge struct {
 	MTU           int          // --mtu
 	ICCOff        bool         // --icc=false
 	MasqueradeOff bool         // --ip-masq=false
+	IPv6          bool         // --ipv6
+	Address6      netip.Prefix // --bip6
+	Range6        netip.Prefix // --fixed-cidr-v6: the IPv6 subnet, or with Address6 the part that addresses come from
+	Gateway6      netip.Addr   // --default-gateway-v6
 }
+
+// GatewayMode is how a bridge network's containers meet the outside by one family; "" is ModeNAT.
+type GatewayMode string
+
+// The modes, as Docker's com.docker.network.bridge.gateway_mode_ipv4 and _ipv6 name them.
+const (
+	ModeNAT         GatewayMode = "nat"             // published ports are translated, what goes out is masqueraded
+	ModeUnprotected GatewayMode = "nat-unprotected" // as nat, and whoever has a route reaches every port
+	ModeRouted      GatewayMode = "routed"          // nothing is translated: published ports are open for whoever has a route
+	ModeIsolated    GatewayMode = "isolated"        // the bridge has no address; for internal networks
+)
 
 // Network is one network's definition.
 type Network struct {
@@ -51,7 +66,32 @@ type Network struct {
 	Masquerade bool              `json:"masquerade"`
 	HostIP     netip.Addr        `json:"hostIP,omitzero"`    // default address of published ports
 	External   bool              `json:"external,omitempty"` // the bridge is its owner's: neither made nor removed here
+	Mode4      GatewayMode       `json:"mode4,omitempty"`
+	Mode6      GatewayMode       `json:"mode6,omitempty"`
+	Interfaces string            `json:"interfaces,omitempty"` // prefix of containers' interface names, default "eth"
 	Options    map[string]string `json:"options,omitempty"`
+}
+
+// subnet returns the network's one of a family, nil when it has none.
+func (n *Network) subnet(six bool) *Subnet {
+	for i := range n.Subnets {
+		if n.Subnets[i].Prefix.Addr().Is6() == six {
+			return &n.Subnets[i]
+		}
+	}
+	return nil
+}
+
+// mode is how the network meets the outside by the family of an address.
+func (n *Network) mode(a netip.Addr) GatewayMode {
+	mode := n.Mode4
+	if a.Is6() {
+		mode = n.Mode6
+	}
+	if mode == "" {
+		return ModeNAT
+	}
+	return mode
 }
 
 // Subnet is one address pool of a network.
@@ -62,7 +102,8 @@ type Subnet struct {
 	Aux     map[string]netip.Addr `json:"aux,omitempty"`
 }
 
-// Port is one published port. HostPort 0 asks for a free one out of HostRange (or the ephemeral range).
+// Port is one published port. HostPort 0 asks for a free one out of HostRange (or the ephemeral range); in what was granted it
+// stands for none: the port is open on the container's own address (ModeRouted).
 type Port struct {
 	Proto         string     `json:"proto"` // tcp | udp
 	ContainerPort uint16     `json:"containerPort"`
@@ -79,9 +120,21 @@ type Request struct {
 	Names     []string   // by which others of the network find it; none on a network without name service
 	Links     []string   // "name:alias": what it alone calls others
 	IPv4      netip.Addr // wanted address, or zero
+	IPv6      netip.Addr // the same
+	LinkLocal []netip.Addr
 	MAC       string
 	Ports     []Port
-	Interface string // name inside, default eth0
+	Publish   Families // by which families the ports are published; none: all that the network has
+	Interface string   // name inside, default eth0
+	First     bool     // its gateway is to go before those of the networks that are connected already
+	Sysctls   []string // of the interface: net.ipv4.conf.IFNAME.log_martians=1
+}
+
+// Families is a choice among IPv4 and IPv6.
+type Families struct{ Four, Six bool }
+
+func (f Families) has(a netip.Addr) bool {
+	return f == Families{} || a.Is4() && f.Four || a.Is6() && f.Six
 }
 
 // Endpoint is one container's connection to one network: what was granted.
@@ -97,5 +150,29 @@ type Endpoint struct {
 	MAC       string       `json:"mac"`
 	Address   netip.Prefix `json:"address"`
 	Gateway   netip.Addr   `json:"gateway"`
+	Address6  netip.Prefix `json:"address6,omitzero"`
+	Gateway6  netip.Addr   `json:"gateway6,omitzero"`
+	LinkLocal []netip.Addr `json:"linkLocal,omitempty"`
+	First     bool         `json:"first,omitempty"`
+	Sysctls   []string     `json:"sysctls,omitempty"`
 	Ports     []Port       `json:"ports,omitempty"` // HostPort filled in
+}
+
+// addresses are the endpoint's, IPv4's first.
+func (e *Endpoint) addresses() []netip.Prefix {
+	all := make([]netip.Prefix, 0, 2)
+	for _, p := range []netip.Prefix{e.Address, e.Address6} {
+		if p.IsValid() {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// target is where a port published on the host's address leads.
+func (e *Endpoint) target(host netip.Addr) netip.Addr {
+	if host.Is6() {
+		return e.Address6.Addr()
+	}
+	return e.Address.Addr()
 }

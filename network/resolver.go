@@ -81,14 +81,17 @@ func (s *Service) list() directory {
 		}
 		of := get("container " + c.Container)
 		of.on = append(of.on, c)
-		l, a := get(c.Network), c.Address.Addr()
-		for i, name := range c.Names {
-			name = strings.ToLower(name)
-			if !slices.Contains(l.names[name], a) {
-				l.names[name] = append(l.names[name], a)
-			}
-			if i == 0 {
-				l.at[a] = name
+		l := get(c.Network)
+		for _, p := range c.addresses() {
+			a := p.Addr()
+			for i, name := range c.Names {
+				name = strings.ToLower(name)
+				if !slices.Contains(l.names[name], a) {
+					l.names[name] = append(l.names[name], a)
+				}
+				if i == 0 {
+					l.at[a] = name
+				}
 			}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/conex-containers/conex/linux/netlink"
 	"github.com/conex-containers/conex/network/firewall"
+	"github.com/conex-containers/conex/network/ipam"
 	"github.com/conex-containers/conex/network/portmap"
 )
 
@@ -27,26 +28,42 @@ func (s *Service) Load(networks []Network, endpoints []Endpoint) error {
 		}
 		s.networks[n.ID] = m
 	}
-	last := map[*member]netip.Addr{}
+	last := map[*ipam.Subnet]netip.Addr{}
 	for _, e := range endpoints {
 		m := s.networks[e.Network]
-		if m == nil || m.subnet == nil {
+		if m == nil || m.Driver == DriverHost || m.Driver == DriverNone {
 			failed = append(failed, fmt.Errorf("container %s: its network %s has no record", e.label(), e.Network))
 			continue
 		}
-		if err := m.subnet.Take(e.Address.Addr()); err != nil {
+		if err := m.takeAgain(e, last); err != nil {
 			failed = append(failed, fmt.Errorf("container %s: %w", e.label(), err))
 			continue
 		}
 		s.endpoints[e.ID] = &connection{Endpoint: e, published: true}
-		if a := e.Address.Addr(); last[m].Less(a) {
-			last[m] = a
-		}
 	}
-	for m, a := range last {
-		m.subnet.Continue(a) // the addresses after it have been free the longest
+	for sub, a := range last {
+		sub.Continue(a) // the addresses after it have been free the longest
 	}
 	return errors.Join(failed...)
+}
+
+// takeAgain gives the endpoint the addresses that it had, and notes each subnet's highest.
+func (m *member) takeAgain(e Endpoint, last map[*ipam.Subnet]netip.Addr) error {
+	for _, p := range e.addresses() {
+		a := p.Addr()
+		for i, sub := range m.Subnets {
+			if !sub.Prefix.Contains(a) {
+				continue
+			}
+			if err := m.subnets[i].Take(a); err != nil {
+				return err
+			}
+			if last[m.subnets[i]].Less(a) {
+				last[m.subnets[i]] = a
+			}
+		}
+	}
+	return nil
 }
 
 // Restore makes the kernel equal to the records, at daemon start: bridges and rules that are missing are made,
@@ -102,7 +119,11 @@ func (s *Service) restoreLinks(ctx context.Context) error {
 func (s *Service) restoreLink(ctx context.Context, e Endpoint, link netlink.Link) error {
 	m := s.networks[e.Network]
 	for _, p := range e.Ports {
-		err := s.ports.HoldAgain(portmap.Owner{ID: e.ID, Name: e.label()}, portmap.Port{Proto: p.Proto, Addr: p.HostIP, First: p.HostPort})
+		if p.HostPort == 0 {
+			continue
+		}
+		err := s.ports.HoldAgain(portmap.Owner{ID: e.ID, Name: e.label()},
+			portmap.Port{Proto: p.Proto, Addrs: []netip.Addr{p.HostIP}, First: p.HostPort})
 		if err != nil {
 			s.log.WarnContext(ctx, "a published port was taken meanwhile; it still leads to the container", "container", e.Container, "err", err)
 		}

@@ -54,8 +54,8 @@ type Service struct {
 // member is one network at work.
 type member struct {
 	Network
-	index   int          // the bridge's, in the kernel
-	subnet  *ipam.Subnet // nil for host and none
+	index   int            // the bridge's, in the kernel
+	subnets []*ipam.Subnet // one for each of Network.Subnets; none for host and none
 	retired map[netip.Addr]bool
 }
 
@@ -80,7 +80,7 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 		return nil, fmt.Errorf("network: %w", err)
 	}
 	if name := config.DefaultBridge.Name; name != "" && !config.DefaultBridge.Off {
-		if _, err := s.links.Address(name); err != nil { // before anything is made
+		if _, err := s.links.Addresses(name); err != nil { // before anything is made
 			_ = s.links.Close()
 			return nil, fmt.Errorf("network: %w", err)
 		}
@@ -180,17 +180,27 @@ func (s *Service) Endpoints() []Endpoint {
 	return all
 }
 
-// Usage counts the addresses of a network's subnet that are taken and those that are still free to give; ok is false for
-// a network without one.
-func (s *Service) Usage(id string) (taken, free uint64, ok bool) {
+// Usage counts the addresses of one subnet: those that are taken and those that are still free to give.
+type Usage struct {
+	Subnet      netip.Prefix
+	Taken, Free uint64
+}
+
+// Usage counts the addresses of a network's subnets.
+func (s *Service) Usage(id string) []Usage {
 	s.mu.Lock()
 	m := s.networks[id]
 	s.mu.Unlock()
-	if m == nil || m.subnet == nil {
-		return 0, 0, false
+	if m == nil {
+		return nil
 	}
-	taken, free = m.subnet.Usage()
-	return taken, free, true
+	var all []Usage
+	for i, sub := range m.subnets {
+		u := Usage{Subnet: m.Subnets[i].Prefix}
+		u.Taken, u.Free = sub.Usage()
+		all = append(all, u)
+	}
+	return all
 }
 
 // walls returns what the firewall should hold: of all networks and of the published endpoints.
@@ -200,31 +210,35 @@ func (s *Service) walls() ([]firewall.Network, []firewall.Port) {
 	var networks []firewall.Network
 	for _, id := range slices.Sorted(maps.Keys(s.networks)) {
 		if m := s.networks[id]; m.Driver == DriverBridge {
-			networks = append(networks, m.wall())
+			networks = append(networks, m.Wall())
 		}
 	}
 	var ports []firewall.Port
 	for _, c := range s.endpoints {
 		if c.published {
-			ports = append(ports, c.wallPorts()...)
+			ports = append(ports, c.WallPorts()...)
 		}
 	}
 	return networks, ports
 }
 
-func (n Network) wall() firewall.Network {
-	w := firewall.Network{ID: n.ID, Bridge: n.Bridge, Internal: n.Internal, ICC: n.ICC, Masquerade: n.Masquerade}
+// Wall is what the firewall knows of a bridge network.
+func (n Network) Wall() firewall.Network {
+	w := firewall.Network{ID: n.ID, Bridge: n.Bridge, Internal: n.Internal, ICC: n.ICC}
 	for _, sub := range n.Subnets {
-		w.Subnets = append(w.Subnets, sub.Prefix)
+		w.Subnets = append(w.Subnets, firewall.Subnet{Prefix: sub.Prefix,
+			Masquerade: n.Masquerade && n.mode(sub.Prefix.Addr()) != ModeRouted,
+			Open:       n.mode(sub.Prefix.Addr()) == ModeRouted, Unprotected: n.mode(sub.Prefix.Addr()) == ModeUnprotected})
 	}
 	return w
 }
 
-func (e Endpoint) wallPorts() []firewall.Port {
+// WallPorts are what the firewall knows of an endpoint that is connected.
+func (e *Endpoint) WallPorts() []firewall.Port {
 	var ports []firewall.Port
 	for _, p := range e.Ports {
 		ports = append(ports, firewall.Port{Container: e.Container, Proto: p.Proto, HostIP: p.HostIP, HostPort: p.HostPort,
-			Target: netip.AddrPortFrom(e.Address.Addr(), p.ContainerPort)})
+			Target: netip.AddrPortFrom(e.target(p.HostIP), p.ContainerPort)})
 	}
 	return ports
 }

@@ -108,11 +108,19 @@ func TestLoopbackPublishedStaysOnLoopback(t *testing.T) {
 // command runs a program in the box's namespace.
 func (b *box) command(name string, args ...string) {
 	b.t.Helper()
+	b.output(name, args...)
+}
+
+// output is what a program in the box's namespace says.
+func (b *box) output(name string, args ...string) string {
+	b.t.Helper()
 	cmd := exec.Command("nsenter", append([]string{"--net=/proc/self/fd/3", name}, args...)...)
 	cmd.ExtraFiles = []*os.File{b.ns}
-	if out, err := cmd.CombinedOutput(); err != nil {
+	out, err := cmd.CombinedOutput()
+	if err != nil {
 		b.t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
 	}
+	return string(out)
 }
 
 func TestIsolation(t *testing.T) {

@@ -1,8 +1,6 @@
 package audit
 
 import (
-	"net/netip"
-
 	"github.com/conex-containers/conex/network"
 	"github.com/conex-containers/conex/network/firewall"
 )
@@ -23,19 +21,12 @@ func lookFirewall(t Target, r Records) ([]string, error) {
 		if n.Driver != network.DriverBridge {
 			continue
 		}
-		w := firewall.Network{ID: n.ID, Bridge: n.Bridge, Internal: n.Internal, ICC: n.ICC, Masquerade: n.Masquerade}
-		for _, s := range n.Subnets {
-			w.Subnets = append(w.Subnets, s.Prefix)
-		}
-		networks = append(networks, w)
+		networks = append(networks, n.Wall())
 	}
 	var ports []firewall.Port
 	for _, endpoints := range r.Running {
 		for _, e := range endpoints {
-			for _, p := range e.Ports {
-				ports = append(ports, firewall.Port{Container: e.Container, Proto: p.Proto, HostIP: p.HostIP, HostPort: p.HostPort,
-					Target: netip.AddrPortFrom(e.Address.Addr(), p.ContainerPort)})
-			}
+			ports = append(ports, e.WallPorts()...)
 		}
 	}
 	return table.Differences(networks, ports)

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,8 +63,13 @@ func (s *Service) Connect(ctx context.Context, ref string, n network.Network, se
 	var undo cleanup.Stack
 	defer undo.Run(ctx, nil)
 	if v.alive() {
-		conn := connection{network: n, settings: settings, index: freeIndex(run.Endpoints)}
-		conn.outside = !n.Internal && !slices.ContainsFunc(run.Endpoints, func(e network.Endpoint) bool { return e.Gateway.IsValid() })
+		conn := connection{network: n, settings: settings, index: freeIndex(run.Endpoints, cmp.Or(n.Interfaces, "eth"))}
+		conn.first = s.outranks(&v, n, settings)
+		var taken network.Families
+		for _, e := range run.Endpoints {
+			taken.Four, taken.Six = taken.Four || e.Gateway.IsValid(), taken.Six || e.Gateway6.IsValid()
+		}
+		conn.lead(&taken)
 		e, err := s.plug(ctx, &v, conn, &undo)
 		if err != nil {
 			return err
@@ -89,14 +95,32 @@ func (s *Service) Connect(ctx context.Context, ref string, n network.Network, se
 	return nil
 }
 
-// freeIndex is the lowest number of an interface eth<n> that a container does not have.
-func freeIndex(endpoints []network.Endpoint) int {
+// freeIndex is the lowest number of an interface of that prefix that a container does not have.
+func freeIndex(endpoints []network.Endpoint, prefix string) int {
 	for i := 0; ; i++ {
-		name := "eth" + strconv.Itoa(i)
+		name := prefix + strconv.Itoa(i)
 		if !slices.ContainsFunc(endpoints, func(e network.Endpoint) bool { return e.Interface == name }) {
 			return i
 		}
 	}
+}
+
+// outranks tells whether a new connection's gateway goes before those of the networks that a running container has: by a
+// higher priority.
+func (s *Service) outranks(v *view, n network.Network, settings *netapi.EndpointSettings) bool {
+	if n.Internal {
+		return false
+	}
+	for name, e := range v.Networks {
+		have := 0
+		if e != nil {
+			have = e.GwPriority
+		}
+		if other, err := s.cfg.Network.Network(name); err == nil && !other.Internal && have >= settings.GwPriority {
+			return false
+		}
+	}
+	return true
 }
 
 // plug makes an endpoint in the network namespace of a running container.

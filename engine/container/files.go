@@ -98,8 +98,10 @@ func (s *Service) hosts(rec *Record, endpoints []network.Endpoint) ([]byte, erro
 		names = rec.Config.Hostname + "." + rec.Config.Domainname + " " + rec.Config.Hostname
 	}
 	for _, e := range endpoints {
-		if e.Address.IsValid() {
-			fmt.Fprintf(&b, "%s\t%s\n", e.Address.Addr(), names)
+		for _, a := range [...]netip.Prefix{e.Address, e.Address6} {
+			if a.IsValid() {
+				fmt.Fprintf(&b, "%s\t%s\n", a.Addr(), names)
+			}
 		}
 	}
 	return b.Bytes(), nil
@@ -121,7 +123,11 @@ func (s *Service) linkedHosts(b *bytes.Buffer, rec *Record) error {
 			return errdefs.InvalidArgument("Cannot link to a non running container: /%s AS /%s/%s", v.Name, rec.Name, alias)
 		}
 		for _, e := range v.Run.Endpoints {
-			fmt.Fprintf(b, "%s\t%s %s %s\n", e.Address.Addr(), alias, v.Config.Hostname, v.Name)
+			for _, a := range [...]netip.Prefix{e.Address, e.Address6} {
+				if a.IsValid() {
+					fmt.Fprintf(b, "%s\t%s %s %s\n", a.Addr(), alias, v.Config.Hostname, v.Name)
+				}
+			}
 		}
 	}
 	return nil

@@ -20,8 +20,9 @@ import (
 type connection struct {
 	network  network.Network
 	settings *netapi.EndpointSettings
-	index    int  // number of the interface: eth<index>
-	outside  bool // its gateway is the container's: it carries the published ports
+	index    int              // number of the interface: eth<index>
+	outside  network.Families // by which its gateway is the container's: it carries the published ports
+	first    bool             // its gateway goes before those that a running container has
 }
 
 // connections lists a container's bridge networks in the order in which their gateways are preferred: by priority, else
@@ -60,30 +61,57 @@ func (s *Service) connections(rec *Record) ([]connection, error) {
 		out = append(out, connection{network: n, settings: e, index: len(out)})
 	}
 	slices.SortStableFunc(out, func(a, b connection) int { return cmp.Compare(b.settings.GwPriority, a.settings.GwPriority) })
-	if i := slices.IndexFunc(out, func(c connection) bool { return !c.network.Internal }); i >= 0 {
-		out[i].outside = true
+	var taken network.Families
+	for i := range out {
+		out[i].lead(&taken)
 	}
 	return out, nil
 }
 
+// lead makes the connection carry the published ports of the families that it leads out by and no other does.
+func (c *connection) lead(taken *network.Families) {
+	if c.network.Internal {
+		return
+	}
+	c.outside = network.Families{Four: c.network.EnableIPv4 && !taken.Four, Six: c.network.EnableIPv6 && !taken.Six}
+	taken.Four, taken.Six = taken.Four || c.network.EnableIPv4, taken.Six || c.network.EnableIPv6
+}
+
+// Keys of what is asked of an endpoint's driver, as Docker has them.
+const (
+	optionInterface = "com.docker.network.endpoint.ifname"
+	optionSysctls   = "com.docker.network.endpoint.sysctls"
+)
+
 // request asks the network for a connection's endpoint.
 func (c *connection) request(rec *Record) network.Request {
 	r := network.Request{
-		Network: c.network.ID, Container: rec.ID, Name: rec.Name, Interface: "eth" + strconv.Itoa(c.index),
+		Network: c.network.ID, Container: rec.ID, Name: rec.Name, Interface: c.interfaceName(), First: c.first,
+	}
+	if all := c.settings.DriverOpts[optionSysctls]; all != "" {
+		r.Sysctls = strings.Split(all, ",")
 	}
 	if c.network.Name != netapi.NetworkBridge {
 		r.Names, r.Links = dnsNames(rec, c.settings.Aliases), c.settings.Links
 	}
 	if ip := c.settings.IPAMConfig; ip != nil {
-		r.IPv4 = ip.IPv4Address
+		r.IPv4, r.IPv6, r.LinkLocal = ip.IPv4Address, ip.IPv6Address, ip.LinkLocalIPs
 	}
 	if len(c.settings.MacAddress) > 0 {
 		r.MAC = c.settings.MacAddress.String()
 	}
-	if c.outside {
-		r.Ports = publishedPorts(rec)
+	if c.outside != (network.Families{}) {
+		r.Ports, r.Publish = publishedPorts(rec), c.outside
 	}
 	return r
+}
+
+// interfaceName is the wanted one, or the network's prefix with a number.
+func (c *connection) interfaceName() string {
+	if name := c.settings.DriverOpts[optionInterface]; name != "" {
+		return name
+	}
+	return cmp.Or(c.network.Interfaces, "eth") + strconv.Itoa(c.index)
 }
 
 // publishedPorts lists what -p and -P ask for, in the order of the container's ports.
@@ -160,7 +188,12 @@ func (s *Service) endpointSettings(v *view) map[string]*netapi.EndpointSettings 
 		for i := range v.Run.Endpoints {
 			if got := &v.Run.Endpoints[i]; err == nil && got.Network == n.ID {
 				e.EndpointID, e.Gateway = got.ID, got.Gateway
-				e.IPAddress, e.IPPrefixLen = got.Address.Addr(), got.Address.Bits()
+				if got.Address.IsValid() {
+					e.IPAddress, e.IPPrefixLen = got.Address.Addr(), got.Address.Bits()
+				}
+				if got.Address6.IsValid() {
+					e.GlobalIPv6Address, e.GlobalIPv6PrefixLen, e.IPv6Gateway = got.Address6.Addr(), got.Address6.Bits(), got.Gateway6
+				}
 				_ = e.MacAddress.UnmarshalText([]byte(got.MAC)) // ours: always well-formed
 			}
 		}
@@ -195,7 +228,7 @@ func portMap(v *view) netapi.PortMap {
 	for _, e := range v.Run.Endpoints {
 		for _, g := range e.Ports {
 			p, ok := netapi.PortFrom(g.ContainerPort, netapi.IPProtocol(g.Proto))
-			if !ok {
+			if !ok || g.HostPort == 0 {
 				continue
 			}
 			ip := g.HostIP

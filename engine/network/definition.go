@@ -2,7 +2,9 @@ package network
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -44,9 +46,11 @@ func wanted(req types.CreateRequest) (network.Network, error) {
 	return n, subnets(&n, req.IPAM)
 }
 
-// bridgeOptions reads the options of the bridge driver that have an effect here.
+// bridgeOptions reads the options of the bridge driver. Options of other owners are kept as they are; one that looks like
+// Docker's and is not known is refused, because it would have no effect.
 func bridgeOptions(n *network.Network, options map[string]string) error {
-	for key, value := range options {
+	for _, key := range slices.Sorted(maps.Keys(options)) {
+		value := options[key]
 		var err error
 		switch key {
 		case "com.docker.network.bridge.name":
@@ -57,8 +61,23 @@ func bridgeOptions(n *network.Network, options map[string]string) error {
 			n.Masquerade, err = strconv.ParseBool(value)
 		case "com.docker.network.bridge.host_binding_ipv4":
 			n.HostIP, err = netip.ParseAddr(value)
+		case "com.docker.network.bridge.gateway_mode_ipv4":
+			n.Mode4 = network.GatewayMode(value)
+		case "com.docker.network.bridge.gateway_mode_ipv6":
+			n.Mode6 = network.GatewayMode(value)
+		case "com.docker.network.container_iface_prefix":
+			n.Interfaces = value
 		case "com.docker.network.driver.mtu":
 			n.MTU, err = strconv.Atoi(value)
+		case "com.docker.network.enable_ipv4":
+			n.EnableIPv4, err = strconv.ParseBool(value)
+		case "com.docker.network.enable_ipv6":
+			n.EnableIPv6, err = strconv.ParseBool(value)
+		case "com.docker.network.bridge.default_bridge":
+		default:
+			if strings.HasPrefix(key, "com.docker.network.") {
+				return errdefs.InvalidArgument("network option %s is not known for the driver %s: leave it out", key, n.Driver)
+			}
 		}
 		if err != nil {
 			return errdefs.InvalidArgument("network option %s: invalid value %q", key, value)

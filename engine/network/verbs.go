@@ -30,7 +30,7 @@ type Manager interface {
 	Network(idOrName string) (network.Network, error)
 	Networks() []network.Network
 	Endpoints() []network.Endpoint
-	Usage(id string) (taken, free uint64, ok bool)
+	Usage(id string) []network.Usage
 }
 
 // Containers are asked who uses a network, and connected to it (engine/container).

@@ -74,7 +74,7 @@ func (s *Service) NetworkInspect(_ context.Context, ref string) (types.Inspect, 
 		if e.Network != n.ID {
 			continue
 		}
-		r := types.EndpointResource{Name: s.cfg.Containers.Name(e.Container), EndpointID: e.ID, IPv4Address: e.Address}
+		r := types.EndpointResource{Name: s.cfg.Containers.Name(e.Container), EndpointID: e.ID, IPv4Address: e.Address, IPv6Address: e.Address6}
 		_ = r.MacAddress.UnmarshalText([]byte(e.MAC)) // ours: always well-formed
 		out.Containers[e.Container] = r
 	}
@@ -82,11 +82,11 @@ func (s *Service) NetworkInspect(_ context.Context, ref string) (types.Inspect, 
 	return out, nil
 }
 
-// status counts the addresses of the network's subnet.
+// status counts the addresses of the network's subnets.
 func (s *Service) status(n network.Network) *types.Status {
 	out := &types.Status{IPAM: types.IPAMStatus{Subnets: types.SubnetStatuses{}}}
-	if taken, free, ok := s.cfg.Manager.Usage(n.ID); ok && len(n.Subnets) > 0 {
-		out.IPAM.Subnets[n.Subnets[0].Prefix] = types.SubnetStatus{IPsInUse: taken, DynamicIPsAvailable: free}
+	for _, u := range s.cfg.Manager.Usage(n.ID) {
+		out.IPAM.Subnets[u.Subnet] = types.SubnetStatus{IPsInUse: u.Taken, DynamicIPsAvailable: u.Free}
 	}
 	return out
 }

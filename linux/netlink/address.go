@@ -1,6 +1,7 @@
 package netlink
 
 import (
+	"errors"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -14,13 +15,13 @@ type Address struct {
 
 // Route is one entry of the main routing table.
 type Route struct {
-	Destination netip.Prefix // 0.0.0.0/0 for a default route
+	Destination netip.Prefix // 0.0.0.0/0 or ::/0 for a default route
 	Index       int          // outgoing interface, 0 for a multipath or blackhole route
 }
 
-// Addresses lists the IPv4 addresses of all interfaces.
+// Addresses lists the IPv4 and IPv6 addresses of all interfaces.
 func (s *Socket) Addresses() ([]Address, error) {
-	m := newMessage(unix.RTM_GETADDR, 0).raw(unix.AF_INET, 0, 0, 0, 0, 0, 0, 0)
+	m := newMessage(unix.RTM_GETADDR, 0).raw(unix.AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0)
 	var all []Address
 	err := s.get(m, unix.NLM_F_DUMP, func(kind uint16, b []byte) {
 		if kind == unix.RTM_NEWADDR {
@@ -47,25 +48,33 @@ func parseAddress(b []byte) (Address, bool) {
 	return Address{Index: int(number(b[4:])), Prefix: p}, p.IsValid()
 }
 
-// Routes lists the IPv4 routes of the main table.
+// Routes lists the IPv4 and IPv6 routes of the main table.
 func (s *Socket) Routes() ([]Route, error) {
-	m := newMessage(unix.RTM_GETROUTE, 0).raw(unix.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 	var all []Route
-	err := s.get(m, unix.NLM_F_DUMP, func(kind uint16, b []byte) {
-		if kind == unix.RTM_NEWROUTE {
-			if r, ok := parseRoute(b); ok {
-				all = append(all, r)
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		m := newMessage(unix.RTM_GETROUTE, 0).raw(family, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+		err := s.get(m, unix.NLM_F_DUMP, func(kind uint16, b []byte) {
+			if kind == unix.RTM_NEWROUTE {
+				if r, ok := parseRoute(b); ok {
+					all = append(all, r)
+				}
 			}
+		})
+		if err != nil {
+			return nil, err
 		}
-	})
-	return all, err
+	}
+	return all, nil
 }
 
 func parseRoute(b []byte) (Route, bool) {
-	if len(b) < sizeofRouteMessage || b[0] != unix.AF_INET {
+	if len(b) < sizeofRouteMessage || b[0] != unix.AF_INET && b[0] != unix.AF_INET6 {
 		return Route{}, false
 	}
 	table, dst, index := uint32(b[4]), netip.IPv4Unspecified(), 0
+	if b[0] == unix.AF_INET6 {
+		dst = netip.IPv6Unspecified()
+	}
 	for kind, v := range attributes(b[sizeofRouteMessage:]) {
 		switch kind {
 		case unix.RTA_DST:
@@ -80,10 +89,18 @@ func parseRoute(b []byte) (Route, bool) {
 	return Route{Destination: p, Index: index}, p.IsValid() && table == unix.RT_TABLE_MAIN
 }
 
-// address builds the request that gives the interface with that index an address.
+// address builds the request that gives the interface with that index an address. An IPv6 address is used at once: whoever
+// gave it out knows that there is no other (RFC 4862 section 5.4 would take a second).
 func address(index int, p netip.Prefix) *message {
 	m := newMessage(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_REPLACE)
-	m.raw(family(p.Addr()), uint8(p.Bits()), 0, unix.RT_SCOPE_UNIVERSE)
+	flags, scope := uint8(0), uint8(unix.RT_SCOPE_UNIVERSE)
+	if p.Addr().Is6() {
+		flags = unix.IFA_F_NODAD
+	}
+	if p.Addr().IsLinkLocalUnicast() {
+		scope = unix.RT_SCOPE_LINK
+	}
+	m.raw(family(p.Addr()), uint8(p.Bits()), flags, scope)
 	m.b = appendIndex(m.b, index)
 	ip := p.Addr().AsSlice()
 	m.attr(unix.IFA_LOCAL, ip).attr(unix.IFA_ADDRESS, ip)
@@ -93,13 +110,42 @@ func address(index int, p netip.Prefix) *message {
 	return m
 }
 
-// defaultRoute builds the request for a default route by gateway over the interface with that index. Where there is
-// one already it goes behind it (NLM_F_APPEND) and serves when the first disappears with its interface.
-func defaultRoute(index int, gateway netip.Addr) *message {
-	m := newMessage(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_APPEND)
-	m.raw(family(gateway), 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_BOOT, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST)
+// A Gateway is a default route's.
+type Gateway struct {
+	Addr netip.Addr
+	// First puts the route before those that are there, else it goes behind them: it serves when they disappear with their
+	// interfaces.
+	First bool
+}
+
+// defaultMetric is that of the first IPv6 default route; those behind and before it differ by one each.
+const defaultMetric = 1024
+
+// defaultRoute builds the request for a default route by gateway over the interface with that index. The order of IPv4 routes
+// of one metric is that of the requests (NLM_F_APPEND). For IPv6 such routes would share the traffic, so that each has a
+// metric of its own: EEXIST tells that the next one is to be tried.
+func defaultRoute(index int, g Gateway, metric uint32) *message {
+	flags := uint16(unix.NLM_F_CREATE)
+	switch {
+	case g.Addr.Is6():
+		flags |= unix.NLM_F_EXCL
+	case !g.First:
+		flags |= unix.NLM_F_APPEND
+	}
+	m := newMessage(unix.RTM_NEWROUTE, flags)
+	m.raw(family(g.Addr), 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_BOOT, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST)
 	m.raw(0, 0, 0, 0)
-	m.attr(unix.RTA_GATEWAY, gateway.AsSlice())
+	m.attr(unix.RTA_GATEWAY, g.Addr.AsSlice())
+	if g.Addr.Is6() {
+		m.u32(unix.RTA_PRIORITY, metric)
+	}
+	return m.u32(unix.RTA_OIF, uint32(index))
+}
+
+// deviceRoute builds the request for a default route by no gateway: everything is asked for on the link (ipvlan's layer 3).
+func deviceRoute(index int, family uint8) *message {
+	m := newMessage(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_APPEND)
+	m.raw(family, 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_BOOT, unix.RT_SCOPE_LINK, unix.RTN_UNICAST).raw(0, 0, 0, 0)
 	return m.u32(unix.RTA_OIF, uint32(index))
 }
 
@@ -114,17 +160,51 @@ func (s *Socket) DeleteAddress(index int, p netip.Prefix) error {
 	return s.do(m.attr(unix.IFA_LOCAL, p.Addr().AsSlice()))
 }
 
-// Configure brings the loopback interface and the one with that index up and gives the latter an address and,
-// unless gateway is the zero value, a default route: all in one system call.
-func (s *Socket) Configure(index int, p netip.Prefix, gateway netip.Addr) error {
+// LocalLoopback lets packets to ::1 in that came by the interface with that index and whose destination was translated to it:
+// answers to published ports. None from a wire ever get so far (ipv6_rcv drops them, RFC 4291 section 2.5.3).
+func (s *Socket) LocalLoopback(index int) error {
+	m := newMessage(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE)
+	m.raw(unix.AF_INET6, 128, 0, 0, unix.RT_TABLE_LOCAL, unix.RTPROT_BOOT, unix.RT_SCOPE_UNIVERSE, unix.RTN_LOCAL).raw(0, 0, 0, 0)
+	m.attr(unix.RTA_DST, netip.IPv6Loopback().AsSlice()).u32(unix.RTA_PRIORITY, defaultMetric+uint32(index))
+	return s.do(m.u32(unix.RTA_OIF, uint32(index)))
+}
+
+// Interface is what Configure gives an interface.
+type Interface struct {
+	Addresses []netip.Prefix
+	Gateways  []Gateway
+	Direct    []uint8 // families with a default route that has no gateway
+}
+
+// Configure brings the loopback interface and the one with that index up and gives the latter its addresses and default
+// routes: all in one system call, when the IPv6 default route is the namespace's first.
+func (s *Socket) Configure(index int, i Interface) error {
 	up := func(index int) *message {
 		return newMessage(unix.RTM_SETLINK, 0).link(unix.AF_UNSPEC, index, unix.IFF_UP, unix.IFF_UP)
 	}
-	steps := []*message{up(loopbackIndex), up(index), address(index, p)}
-	if gateway.IsValid() {
-		steps = append(steps, defaultRoute(index, gateway))
+	steps := []*message{up(loopbackIndex), up(index)}
+	for _, p := range i.Addresses {
+		steps = append(steps, address(index, p))
 	}
-	return s.do(steps...)
+	for _, family := range i.Direct {
+		steps = append(steps, deviceRoute(index, family))
+	}
+	var last *Gateway
+	for _, g := range i.Gateways {
+		steps = append(steps, defaultRoute(index, g, defaultMetric))
+		if g.Addr.Is6() {
+			last = &g
+		}
+	}
+	err := s.do(steps...)
+	for n := uint32(1); errors.Is(err, unix.EEXIST) && last != nil && n < defaultMetric; n++ {
+		metric := defaultMetric + n
+		if last.First {
+			metric = defaultMetric - n
+		}
+		err = s.do(defaultRoute(index, *last, metric))
+	}
+	return err
 }
 
 // loopbackIndex is lo's index in every network namespace (LOOPBACK_IFINDEX, net/flow.h).

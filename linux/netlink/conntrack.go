@@ -29,6 +29,8 @@ const (
 	ctaTupleProto = 2
 	ctaIPv4Source = 1
 	ctaIPv4Dest   = 2
+	ctaIPv6Source = 3
+	ctaIPv6Dest   = 4
 	ctaProtoNum   = 1
 	ctaDestPort   = 3
 
@@ -65,7 +67,7 @@ func (s *Socket) DeleteFlows(f Flows) error {
 	var all []*message
 	err = s.get(f.message(ctMessageGet), unix.NLM_F_DUMP, func(_ uint16, b []byte) {
 		if flow, ok := parseFlow(b); ok && f.selects(flow) {
-			all = append(all, newConntrack(ctMessageDelete).attr(ctaTupleOrig|unix.NLA_F_NESTED, flow.tuple).attr(ctaID, flow.id))
+			all = append(all, newConntrack(ctMessageDelete, f.family()).attr(ctaTupleOrig|unix.NLA_F_NESTED, flow.tuple).attr(ctaID, flow.id))
 		}
 	})
 	if err != nil {
@@ -128,9 +130,9 @@ func parseTuple(b []byte) (proto uint8, source, destination netip.Addr, port uin
 	for kind, v := range attributes(b) {
 		for inner, v := range attributes(v) {
 			switch {
-			case kind == ctaTupleIP && inner == ctaIPv4Source:
+			case kind == ctaTupleIP && (inner == ctaIPv4Source || inner == ctaIPv6Source):
 				source, _ = netip.AddrFromSlice(v)
-			case kind == ctaTupleIP && inner == ctaIPv4Dest:
+			case kind == ctaTupleIP && (inner == ctaIPv4Dest || inner == ctaIPv6Dest):
 				destination, _ = netip.AddrFromSlice(v)
 			case kind == ctaTupleProto && inner == ctaProtoNum && len(v) == 1:
 				proto = v[0]
@@ -142,23 +144,48 @@ func parseTuple(b []byte) (proto uint8, source, destination netip.Addr, port uin
 	return proto, source, destination, port
 }
 
-func newConntrack(kind uint16) *message {
+func newConntrack(kind uint16, family uint8) *message {
 	// struct nfgenmsg: family, version 0, resource id 0.
-	return newMessage(unix.NFNL_SUBSYS_CTNETLINK<<8|kind, 0).raw(unix.AF_INET, 0, 0, 0)
+	return newMessage(unix.NFNL_SUBSYS_CTNETLINK<<8|kind, 0).raw(family, 0, 0, 0)
+}
+
+// family is that of the addresses, unspecified ones among them.
+func (f Flows) family() uint8 {
+	for _, a := range []netip.Addr{f.To.Addr(), f.From, f.Reply} {
+		if a.IsValid() {
+			return family(a)
+		}
+	}
+	return unix.AF_INET
+}
+
+// source adds an address as a packet's source, destination as where it goes.
+func (m *message) source(a netip.Addr) *message {
+	if a.Is4() {
+		return m.attr(ctaIPv4Source, a.AsSlice())
+	}
+	return m.attr(ctaIPv6Source, a.AsSlice())
+}
+
+func (m *message) destination(a netip.Addr) *message {
+	if a.Is4() {
+		return m.attr(ctaIPv4Dest, a.AsSlice())
+	}
+	return m.attr(ctaIPv6Dest, a.AsSlice())
 }
 
 func (f Flows) message(kind uint16) *message {
-	m := newConntrack(kind)
+	m := newConntrack(kind, f.family())
 	orig, reply := uint32(filterProto), uint32(0)
 	m.nest(ctaTupleOrig, func() {
 		m.nest(ctaTupleIP, func() {
 			if f.From.IsValid() {
 				orig |= filterIPSource
-				m.attr(ctaIPv4Source, f.From.AsSlice())
+				m.source(f.From)
 			}
 			if f.To.IsValid() && !f.To.Addr().IsUnspecified() {
 				orig |= filterIPDest
-				m.attr(ctaIPv4Dest, f.To.Addr().AsSlice())
+				m.destination(f.To.Addr())
 			}
 		})
 		m.nest(ctaTupleProto, func() {
@@ -172,7 +199,7 @@ func (f Flows) message(kind uint16) *message {
 	if f.Reply.IsValid() {
 		reply = filterProto | filterIPSource
 		m.nest(ctaTupleReply, func() {
-			m.nest(ctaTupleIP, func() { m.attr(ctaIPv4Source, f.Reply.AsSlice()) })
+			m.nest(ctaTupleIP, func() { m.source(f.Reply) })
 			m.nest(ctaTupleProto, func() { m.u8(ctaProtoNum, f.Proto) })
 		})
 	}

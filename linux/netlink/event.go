@@ -32,7 +32,7 @@ type Events struct {
 // WatchLinks tells of links and of addresses that go. The kernel leaves out what changes with every container: links
 // whose names begin with quiet followed by busy, and those that begin with quiet and are up.
 func WatchLinks(quiet string, busy byte) (*Events, error) {
-	return watchGroup(unix.NETLINK_ROUTE, unix.RTMGRP_LINK|unix.RTMGRP_IPV4_IFADDR, linkFilter(quiet, busy))
+	return watchGroup(unix.NETLINK_ROUTE, unix.RTMGRP_LINK|unix.RTMGRP_IPV4_IFADDR|unix.RTMGRP_IPV6_IFADDR, linkFilter(quiet, busy))
 }
 
 // WatchFirewall tells of each transaction of nftables that another process made.

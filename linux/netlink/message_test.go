@@ -61,7 +61,7 @@ func TestFlowsSelects(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add(newMessage(unix.RTM_NEWLINK, 0).link(0, 1, 0, 0).str(unix.IFLA_IFNAME, "lo").finish(0, 1))
 	f.Add(address(3, netip.MustParsePrefix("10.0.0.1/8")).finish(0, 1))
-	f.Add(defaultRoute(3, netip.MustParseAddr("10.0.0.1")).finish(0, 1))
+	f.Add(defaultRoute(3, Gateway{Addr: netip.MustParseAddr("10.0.0.1")}, 0).finish(0, 1))
 	f.Add(Flows{Proto: 17, Reply: netip.MustParseAddr("10.0.0.1")}.message(ctMessageGet).finish(0, 1))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		in := bytes.Clone(b)

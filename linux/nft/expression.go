@@ -25,7 +25,6 @@ func Rule(matches ...Match) []expr.Any {
 const (
 	reg0 = unix.NFT_REG_1
 	reg1 = unix.NFT_REG32_01
-	reg2 = unix.NFT_REG32_02
 )
 
 // Bits of struct nf_conn's state as `ct state` and `ct status` see them.
@@ -69,21 +68,37 @@ func NotInterfaceOut(name string) Match {
 // IPv4 matches IPv4 packets; in a table of family inet it comes before anything that reads an IPv4 header.
 func IPv4() Match { return metaIs(expr.MetaKeyNFPROTO, expr.CmpOpEq, []byte{unix.NFPROTO_IPV4}) }
 
-// Source matches IPv4 packets from the subnet.
-func Source(p netip.Prefix) Match { return append(IPv4(), addressIn(12, p)...) }
+// IPv6 matches IPv6 packets, as IPv4 does the others.
+func IPv6() Match { return metaIs(expr.MetaKeyNFPROTO, expr.CmpOpEq, []byte{unix.NFPROTO_IPV6}) }
 
-// Destination matches IPv4 packets to the subnet.
-func Destination(p netip.Prefix) Match { return append(IPv4(), addressIn(16, p)...) }
+// header tells where the address is in the header of a packet of a's family (RFC 791 section 3.1, RFC 8200 section 3).
+func header(a netip.Addr) (match Match, source, destination, length uint32) {
+	if a.Is4() {
+		return IPv4(), 12, 16, 4
+	}
+	return IPv6(), 8, 24, 16
+}
 
-func addressIn(offset uint32, p netip.Prefix) Match {
-	var mask [4]byte
-	binary.BigEndian.PutUint32(mask[:], ^uint32(0)<<(32-p.Bits()))
-	if p.Bits() == 0 {
-		mask = [4]byte{}
+// Source matches packets from the subnet.
+func Source(p netip.Prefix) Match {
+	match, offset, _, n := header(p.Addr())
+	return append(match, addressIn(offset, n, p)...)
+}
+
+// Destination matches packets to the subnet.
+func Destination(p netip.Prefix) Match {
+	match, _, offset, n := header(p.Addr())
+	return append(match, addressIn(offset, n, p)...)
+}
+
+func addressIn(offset, n uint32, p netip.Prefix) Match {
+	mask := make([]byte, n)
+	for i := range p.Bits() {
+		mask[i/8] |= 0x80 >> (i % 8)
 	}
 	return Match{
-		&expr.Payload{DestRegister: reg0, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4},
-		&expr.Bitwise{SourceRegister: reg0, DestRegister: reg0, Len: 4, Mask: mask[:], Xor: make([]byte, 4)},
+		&expr.Payload{DestRegister: reg0, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: n},
+		&expr.Bitwise{SourceRegister: reg0, DestRegister: reg0, Len: n, Mask: mask, Xor: make([]byte, n)},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: reg0, Data: p.Masked().Addr().AsSlice()},
 	}
 }
@@ -140,34 +155,78 @@ func dispatch(key expr.MetaKey, set string) Match {
 // Masquerade rewrites the source to the outgoing interface's address.
 func Masquerade() Match { return Match{&expr.Masq{}} }
 
+// A Family tells the rules and maps of IPv4 from those of IPv6.
+type Family uint8
+
+const (
+	Four Family = unix.NFPROTO_IPV4
+	Six  Family = unix.NFPROTO_IPV6
+)
+
+// FamilyOf is an address's.
+func FamilyOf(a netip.Addr) Family {
+	if a.Is4() {
+		return Four
+	}
+	return Six
+}
+
+func (f Family) match() Match { return metaIs(expr.MetaKeyNFPROTO, expr.CmpOpEq, []byte{byte(f)}) }
+
+// after is the register behind an address that begins in the first one: an IPv6 address fills four.
+func (f Family) after(n uint32) uint32 {
+	if f == Four {
+		return reg1 + n
+	}
+	return unix.NFT_REG32_04 + n
+}
+
+// loadDestination reads address, protocol and port of where a packet goes: a key of AddressKey's type.
+func (f Family) loadDestination() Match {
+	_, _, offset, n := header(netip.IPv4Unspecified())
+	if f == Six {
+		_, _, offset, n = header(netip.IPv6Unspecified())
+	}
+	return append(f.match(),
+		&expr.Payload{DestRegister: reg0, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: n},
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: f.after(0)},
+		&expr.Payload{DestRegister: f.after(1), Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2})
+}
+
 // TranslateByPort rewrites the destination to what the map holds for (protocol . destination port).
-func TranslateByPort(set string) Match {
-	return append(IPv4(),
+func TranslateByPort(f Family, set string) Match {
+	return append(f.match(),
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg0},
 		&expr.Payload{DestRegister: reg1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
 		&expr.Lookup{SourceRegister: reg0, DestRegister: reg0, IsDestRegSet: true, SetName: set},
-		translate)
+		f.translate())
 }
 
 // TranslateByAddress rewrites the destination to what the map holds for (address . protocol . destination port).
-func TranslateByAddress(set string) Match {
-	return append(IPv4(),
-		&expr.Payload{DestRegister: reg0, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4},
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg1},
-		&expr.Payload{DestRegister: reg2, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+func TranslateByAddress(f Family, set string) Match {
+	return append(f.loadDestination(),
 		&expr.Lookup{SourceRegister: reg0, DestRegister: reg0, IsDestRegSet: true, SetName: set},
-		translate)
+		f.translate())
 }
 
-// translate takes the new address from the first register and the new port from the second.
-var translate = &expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4,
-	RegAddrMin: reg0, RegAddrMax: reg0, RegProtoMin: reg1, RegProtoMax: reg1, Specified: true}
+// DestinationIn matches packets whose (address . protocol . destination port) is in the set.
+func DestinationIn(f Family, set string) Match {
+	return append(f.loadDestination(), &expr.Lookup{SourceRegister: reg0, SetName: set})
+}
+
+// translate takes the new address from the first registers and the new port from the next.
+func (f Family) translate() *expr.NAT {
+	return &expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(f),
+		RegAddrMin: reg0, RegAddrMax: reg0, RegProtoMin: f.after(0), RegProtoMax: f.after(0), Specified: true}
+}
 
 // The types of the maps above.
 var (
-	PortKey    = nftables.MustConcatSetType(nftables.TypeInetProto, nftables.TypeInetService)
-	AddressKey = nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService)
-	TargetData = nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService)
+	PortKey     = nftables.MustConcatSetType(nftables.TypeInetProto, nftables.TypeInetService)
+	AddressKey  = nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService)
+	TargetData  = nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService)
+	AddressKey6 = nftables.MustConcatSetType(nftables.TypeIP6Addr, nftables.TypeInetProto, nftables.TypeInetService)
+	TargetData6 = nftables.MustConcatSetType(nftables.TypeIP6Addr, nftables.TypeInetService)
 )
 
 // ProtoPort is a key of TranslateByPort's map: each part padded to four bytes, numbers in network order.
@@ -187,11 +246,24 @@ func Target(a netip.Addr, port uint16) []byte {
 
 // ParseTarget reads a Target.
 func ParseTarget(b []byte) (netip.AddrPort, bool) {
-	if len(b) < 6 {
+	n := 4
+	if len(b) >= 18 {
+		n = 16
+	}
+	if len(b) < n+2 {
 		return netip.AddrPort{}, false
 	}
-	a, ok := netip.AddrFromSlice(b[:4])
-	return netip.AddrPortFrom(a, binary.BigEndian.Uint16(b[4:])), ok
+	a, ok := netip.AddrFromSlice(b[:n])
+	return netip.AddrPortFrom(a, binary.BigEndian.Uint16(b[n:])), ok
+}
+
+// ICMP matches ICMP or ICMPv6 packets.
+func ICMP(f Family) Match {
+	proto := byte(unix.IPPROTO_ICMP)
+	if f == Six {
+		proto = unix.IPPROTO_ICMPV6
+	}
+	return append(f.match(), metaIs(expr.MetaKeyL4PROTO, expr.CmpOpEq, []byte{proto})...)
 }
 
 // To matches IPv4 packets of one protocol to one address and port.
@@ -209,6 +281,6 @@ func Translate(a netip.AddrPort) Match {
 	return Match{
 		&expr.Immediate{Register: reg0, Data: a.Addr().AsSlice()},
 		&expr.Immediate{Register: reg1, Data: binary.BigEndian.AppendUint16(nil, a.Port())},
-		translate,
+		FamilyOf(a.Addr()).translate(),
 	}
 }

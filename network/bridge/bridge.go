@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,13 +24,15 @@ import (
 
 // Bridge describes the host side of one network.
 type Bridge struct {
-	Name     string
-	Alias    string           // whose it is
-	MAC      net.HardwareAddr // fixed, so that it does not follow the ports'
-	MTU      int              // 0: the kernel's default
-	Address  netip.Prefix     // the gateway; zero for none
-	Loopback bool             // route 127.0.0.0/8 over it, for ports published on loopback addresses
-	External bool             // its owner made it: it is only looked up
+	Name  string
+	Alias string           // whose it is
+	MAC   net.HardwareAddr // fixed, so that it does not follow the ports'
+	MTU   int              // 0: the kernel's default
+	IPv6  bool
+	// Addresses are the gateways'.
+	Addresses []netip.Prefix
+	Loopback  bool // answers to loopback addresses may come by it, for ports published on those
+	External  bool // its owner made it: it is only looked up
 }
 
 // Links makes and removes links in the host's network namespace. Safe for concurrent use.
@@ -99,8 +102,7 @@ func missingBridge(name string, err error) error {
 
 // configure brings an existing bridge to what b says.
 func (l *Links) configure(link netlink.Link, b Bridge) error {
-	// An IPv4 network's bridge has no IPv6 link-local address by which containers could reach the host's services.
-	if err := sysctl("ipv6", b.Name, "disable_ipv6", "1"); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := configureIPv6(b); err != nil {
 		return err
 	}
 	if b.Loopback {
@@ -112,26 +114,55 @@ func (l *Links) configure(link netlink.Link, b Bridge) error {
 	if err != nil {
 		return err
 	}
-	there := false
+	there := map[netip.Prefix]bool{}
 	for _, a := range addresses {
-		if a.Index != link.Index {
+		if a.Index != link.Index || a.Prefix.Addr().Is6() && a.Prefix.Addr().IsLinkLocalUnicast() {
 			continue
 		}
-		if a.Prefix == b.Address {
-			there = true
+		if slices.Contains(b.Addresses, a.Prefix) {
+			there[a.Prefix] = true
 		} else if err := l.route.DeleteAddress(link.Index, a.Prefix); err != nil {
 			return err
 		}
 	}
-	if !there && b.Address.IsValid() {
-		if err := l.route.AddAddress(link.Index, b.Address); err != nil {
+	for _, a := range b.Addresses {
+		if !there[a] {
+			if err := l.route.AddAddress(link.Index, a); err != nil {
+				return err
+			}
+		}
+	}
+	if !link.Up {
+		if err := l.route.SetUp(b.Name); err != nil {
 			return err
 		}
 	}
-	if link.Up {
-		return nil
+	if b.Loopback && b.IPv6 {
+		return l.route.LocalLoopback(link.Index)
 	}
-	return l.route.SetUp(b.Name)
+	return nil
+}
+
+// configureIPv6 turns IPv6 of a bridge on or off. An IPv4 network's has no link-local address by which containers could reach
+// the host's services. One with IPv6 heeds no router advertisement: containers would send them (CVE-2020-13401).
+func configureIPv6(b Bridge) error {
+	settings := [][2]string{{"disable_ipv6", "1"}}
+	if b.IPv6 {
+		settings = [][2]string{{"accept_ra", "0"}, {"accept_redirects", "0"}, {"accept_dad", "0"}, {"disable_ipv6", "0"}}
+	}
+	for _, x := range settings {
+		err := sysctl("ipv6", b.Name, x[0], x[1])
+		if errors.Is(err, os.ErrNotExist) {
+			if b.IPv6 {
+				return errdefs.FailedPrecondition("the kernel has no IPv6 (ipv6.disable=1?): create the network without --ipv6")
+			}
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sysctl writes net.FAMILY.conf.LINK.NAME, when it is not there already.
@@ -153,6 +184,31 @@ func EnableForwarding() error {
 	if err := os.WriteFile(path, []byte("1"), 0); err != nil {
 		return errdefs.FailedPrecondition(
 			"IPv4 forwarding is off and cannot be turned on (%w): run `sysctl -w net.ipv4.ip_forward=1`, or start with --ip-forward=false", err)
+	}
+	return nil
+}
+
+// EnableForwarding6 turns net.ipv6.conf.all.forwarding on. A host that forwards heeds no router advertisements unless told so:
+// the interfaces that it learns its own addresses and routes by keep doing that.
+func EnableForwarding6() error {
+	const conf = "/proc/sys/net/ipv6/conf/"
+	old, err := os.ReadFile(conf + "all/forwarding")
+	if err == nil && string(bytes.TrimSpace(old)) == "1" {
+		return nil
+	}
+	links, _ := os.ReadDir(conf)
+	for _, link := range links {
+		accepts, err := os.ReadFile(conf + link.Name() + "/accept_ra")
+		if link.Name() == "all" || err != nil || string(bytes.TrimSpace(accepts)) != "1" {
+			continue
+		}
+		if err := sysctl("ipv6", link.Name(), "accept_ra", "2"); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("keep router advertisements of %s: %w", link.Name(), err)
+		}
+	}
+	if err := sysctl("ipv6", "all", "forwarding", "1"); err != nil {
+		return errdefs.FailedPrecondition(
+			"IPv6 forwarding is off and cannot be turned on (%w): run `sysctl -w net.ipv6.conf.all.forwarding=1`, or start with --ip-forward=false", err)
 	}
 	return nil
 }
@@ -211,32 +267,39 @@ func (l *Links) Taken(ours map[string]bool) (map[netip.Prefix]string, error) {
 	}
 	taken := map[netip.Prefix]string{}
 	for _, a := range addresses {
-		if name := names[a.Index]; !ours[name] {
+		if name := names[a.Index]; !ours[name] && !everywhere(a.Prefix) {
 			taken[a.Prefix.Masked()] = name
 		}
 	}
 	for _, r := range routes {
-		if name := names[r.Index]; !ours[name] && r.Destination.Bits() > 0 {
+		if name := names[r.Index]; !ours[name] && r.Destination.Bits() > 0 && !everywhere(r.Destination) {
 			taken[r.Destination.Masked()] = name
 		}
 	}
 	return taken, nil
 }
 
-// Address returns the first IPv4 address of the link with that name, the zero value when it has none.
-func (l *Links) Address(name string) (netip.Prefix, error) {
+// everywhere tells of what each interface has for itself: link-local and multicast addresses of IPv6.
+func everywhere(p netip.Prefix) bool {
+	a := p.Addr()
+	return a.Is6() && (a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsLoopback())
+}
+
+// Addresses returns the addresses of the link with that name.
+func (l *Links) Addresses(name string) ([]netip.Prefix, error) {
 	link, err := l.route.Link(name)
 	if errors.Is(err, unix.ENODEV) {
-		return netip.Prefix{}, missingBridge(name, err)
+		return nil, missingBridge(name, err)
 	}
 	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("link %s: %w", name, err)
+		return nil, fmt.Errorf("link %s: %w", name, err)
 	}
 	addresses, err := l.route.Addresses()
+	var all []netip.Prefix
 	for _, a := range addresses {
 		if a.Index == link.Index {
-			return a.Prefix, err
+			all = append(all, a.Prefix)
 		}
 	}
-	return netip.Prefix{}, err
+	return all, err
 }

@@ -6,34 +6,45 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/linux/netlink"
 )
 
 // Port describes one container's link to a bridge.
 type Port struct {
-	HostLink  string // name of the host end
-	Alias     string // whose it is
-	Master    int    // the bridge's index
-	MTU       int
-	Interface string // name inside
+	HostLink string // name of the host end
+	Alias    string // whose it is
+	Master   int    // the bridge's index
+	MTU      int
+	Inside   Inside
+	Isolated bool // no frames to other isolated ports (ICC off)
+	Hairpin  bool // frames may return by this port
+}
+
+// Inside is a link as its container sees it.
+type Inside struct {
+	Interface string // name
 	MAC       net.HardwareAddr
-	Address   netip.Prefix
-	Gateway   netip.Addr // zero: no default route
-	Isolated  bool       // no frames to other isolated ports (ICC off)
-	Hairpin   bool       // frames may return by this port
+	IPv6      bool
+	Addresses []netip.Prefix
+	Gateways  []netlink.Gateway // none: no default route
+	Direct    []uint8           // address families with a default route that has no gateway
+	Sysctls   []string          // net.ipv4.conf.IFNAME.name=value
 }
 
 // Create makes the pair, the host end a port of the bridge and the peer inside the namespace, marks the host end
 // with its alias and brings it up. EEXIST: a name is taken; EINVAL or ENODEV: the bridge is gone.
 func (l *Links) Create(p Port, ns *os.File) error {
 	err := l.route.CreateVeth(netlink.Veth{Name: p.HostLink, Master: p.Master, MTU: p.MTU,
-		Peer: p.Interface, PeerMAC: p.MAC, Namespace: ns})
+		Peer: p.Inside.Interface, PeerMAC: p.Inside.MAC, Namespace: ns})
 	if err != nil {
-		return fmt.Errorf("create veth %s (%s inside): %w", p.HostLink, p.Interface, err)
+		return fmt.Errorf("create veth %s (%s inside): %w", p.HostLink, p.Inside.Interface, err)
 	}
 	err = l.route.EnablePort(p.HostLink, netlink.Port{Alias: p.Alias, Hairpin: p.Hairpin, Isolated: p.Isolated})
 	if err != nil {
@@ -48,8 +59,8 @@ const carrier = 2 * time.Second
 // Configure brings loopback up inside the namespace, gives the interface there its address and default route, and
 // returns when frames pass both ways: a packet sent right afterwards is not lost.
 func (l *Links) Configure(p Port, ns *os.File) error {
-	if err := configureInside(p, ns); err != nil {
-		return fmt.Errorf("configure %s inside: %w", p.Interface, err)
+	if err := configureInside(p.Inside, ns); err != nil {
+		return fmt.Errorf("configure %s inside: %w", p.Inside.Interface, err)
 	}
 	if err := l.route.AwaitReady(p.HostLink, carrier); err != nil {
 		return fmt.Errorf("link %s: %w", p.HostLink, err)
@@ -57,7 +68,7 @@ func (l *Links) Configure(p Port, ns *os.File) error {
 	return nil
 }
 
-func configureInside(p Port, ns *os.File) error {
+func configureInside(p Inside, ns *os.File) error {
 	return netlink.In(ns, func() error {
 		inside, err := netlink.OpenRoute()
 		if err != nil {
@@ -68,11 +79,51 @@ func configureInside(p Port, ns *os.File) error {
 		if err != nil {
 			return err
 		}
-		if err := inside.Configure(link.Index, p.Address, p.Gateway); err != nil {
+		if p.IPv6 {
+			if err := enableIPv6(p.Interface); err != nil {
+				return err
+			}
+		}
+		for _, line := range p.Sysctls {
+			if err := interfaceSysctl(p.Interface, line); err != nil {
+				return err
+			}
+		}
+		if err := inside.Configure(link.Index, netlink.Interface{Addresses: p.Addresses, Gateways: p.Gateways, Direct: p.Direct}); err != nil {
 			return err
 		}
 		return inside.AwaitReady(p.Interface, carrier)
 	})
+}
+
+// enableIPv6 lets an interface that is still down have IPv6: addresses that count at once, and none by router advertisements,
+// which another container could send (CVE-2020-13401). Other interfaces of the namespace stay without.
+func enableIPv6(name string) error {
+	for _, x := range [][2]string{{"accept_ra", "0"}, {"accept_dad", "0"}, {"disable_ipv6", "0"}} {
+		if err := sysctl("ipv6", name, x[0], x[1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// interfaceSysctl sets net.FAMILY.conf.IFNAME.NAME=VALUE; its owner has checked its form.
+func interfaceSysctl(name, line string) error {
+	key, value, _ := strings.Cut(line, "=")
+	parts := strings.Split(key, ".")
+	for i, part := range parts {
+		if part == "IFNAME" {
+			parts[i] = name
+		}
+	}
+	err := os.WriteFile(filepath.Join(append([]string{"/proc/sys"}, parts...)...), []byte(value), 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return errdefs.InvalidArgument("endpoint sysctl %s: the kernel has no such setting", key)
+	}
+	if err != nil {
+		return errdefs.InvalidArgument("endpoint sysctl %s: %w", line, err)
+	}
+	return nil
 }
 
 // Rename gives a link its name back; where the kernel renames no link that is up (before Linux 6.2) it goes down for it.
@@ -151,6 +202,13 @@ func NewNamespace() (*os.File, error) {
 		}
 		return s.SetUp("lo")
 	})
+}
+
+// FiltersBridged6 is FiltersBridged for IPv6. It also keeps ports published on ::1 from working: the bridge translates the
+// answers back to ::1, and then they look as if they came so from a wire.
+func FiltersBridged6() bool {
+	b, err := os.ReadFile("/proc/sys/net/bridge/bridge-nf-call-ip6tables")
+	return err == nil && len(b) > 0 && b[0] != '0'
 }
 
 // FiltersBridged reports whether frames between a bridge's ports pass the IP firewall (br_netfilter, wanted by

@@ -28,25 +28,37 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/linux/nft"
+	"github.com/conex-containers/conex/network/bridge"
 )
 
 // Network is what the table knows of one network.
 type Network struct {
-	ID         string
-	Bridge     string
-	Subnets    []netip.Prefix
-	Internal   bool
-	ICC        bool
-	Masquerade bool
+	ID       string
+	Bridge   string
+	Subnets  []Subnet
+	Internal bool
+	ICC      bool
+}
+
+// Subnet is one of a network's, and how its containers meet the outside.
+type Subnet struct {
+	Prefix      netip.Prefix
+	Masquerade  bool // behind the host's address
+	Open        bool // nothing is translated: published ports may be asked for at the container's own address
+	Unprotected bool // so may every other
 }
 
 // Names of the table's maps and shared chains.
 const (
-	mapPorts     = "ports"           // protocol . port -> container address . port: published on every address
-	mapAddresses = "addressed_ports" // address . protocol . port -> the same, published on one address
-	mapForward   = "forward_to"      // bridge -> jump: what may enter the network
-	mapInternal  = "internal_from"   // bridge -> jump: internal networks, what may leave them
-	mapNAT       = "nat_of"          // bridge -> jump: source translation
+	mapPorts     = "ports"            // protocol . port -> container address . port: published on every address
+	mapAddresses = "addressed_ports"  // address . protocol . port -> the same, published on one address
+	mapPorts6    = "ports6"           // as ports, of IPv6
+	mapAddress6  = "addressed_ports6" // as addressed_ports, of IPv6
+	setOpen      = "open_ports"       // container address . protocol . port: open by direct routing
+	setOpen6     = "open_ports6"      // the same of IPv6
+	mapForward   = "forward_to"       // bridge -> jump: what may enter the network
+	mapInternal  = "internal_from"    // bridge -> jump: internal networks, what may leave them
+	mapNAT       = "nat_of"           // bridge -> jump: source translation
 	chainPublish = "published"
 )
 
@@ -66,9 +78,20 @@ type chain struct {
 // dispatch is one element of a verdict map.
 type dispatch struct{ set, bridge, chain string }
 
-var loopback = netip.MustParsePrefix("127.0.0.0/8")
+var (
+	loopback  = netip.MustParsePrefix("127.0.0.0/8")
+	loopback6 = netip.MustParsePrefix("::1/128")
+)
 
-// rules builds a rule whose comment ends in a digest of its expressions, by which a changed one is told.
+// loopbacks are the families' addresses of the host for itself.
+func loopbackOf(p netip.Prefix) netip.Prefix {
+	if p.Addr().Is6() {
+		return loopback6
+	}
+	return loopback
+}
+
+// newRule builds a rule whose comment ends in a digest of its expressions, by which a changed one is told.
 func newRule(text string, matches ...nft.Match) rule {
 	exprs := nft.Rule(matches...)
 	h := sha256.New()
@@ -84,10 +107,17 @@ func newRule(text string, matches ...nft.Match) rule {
 
 // baseChains are there once per table.
 func baseChains() []chain {
+	output := chain{name: "output", kind: nftables.ChainTypeNAT, hook: nftables.ChainHookOutput, priority: nftables.ChainPriorityNATDest}
+	if bridge.FiltersBridged6() {
+		output.rules = append(output.rules, newRule("answers to ::1 would not come back", nft.Destination(loopback6), nft.Accept()))
+	}
+	output.rules = append(output.rules, newRule("published ports", nft.ToHost(), nft.Jump(chainPublish)))
 	return []chain{
 		{name: chainPublish, rules: []rule{
-			newRule("published on one address", nft.TranslateByAddress(mapAddresses)),
-			newRule("published on every address", nft.TranslateByPort(mapPorts)),
+			newRule("published on one address", nft.TranslateByAddress(nft.Four, mapAddresses)),
+			newRule("published on every address", nft.TranslateByPort(nft.Four, mapPorts)),
+			newRule("published on one address", nft.TranslateByAddress(nft.Six, mapAddress6)),
+			newRule("published on every address", nft.TranslateByPort(nft.Six, mapPorts6)),
 		}},
 		{name: "loopback_guard", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookPrerouting,
 			priority: nftables.ChainPriorityRaw, rules: []rule{
@@ -98,10 +128,7 @@ func baseChains() []chain {
 			priority: nftables.ChainPriorityNATDest, rules: []rule{
 				newRule("published ports", nft.ToHost(), nft.Jump(chainPublish)),
 			}},
-		{name: "output", kind: nftables.ChainTypeNAT, hook: nftables.ChainHookOutput,
-			priority: nftables.ChainPriorityNATDest, rules: []rule{
-				newRule("published ports", nft.ToHost(), nft.Jump(chainPublish)),
-			}},
+		output,
 		{name: "forward", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookForward,
 			priority: nftables.ChainPriorityFilter, rules: []rule{
 				newRule("established", nft.State(nft.StateEstablished|nft.StateRelated), nft.Accept()),
@@ -128,20 +155,17 @@ func (n Network) chains() []chain {
 	}
 	if !n.Internal {
 		forward.rules = append(forward.rules, newRule(text("published"), nft.Published(), nft.Accept()))
+		forward.rules = append(forward.rules, n.direct(text)...)
 	}
 	forward.rules = append(forward.rules, newRule(text("nothing else"), nft.Drop()))
 
 	nat := chain{name: "nat_" + n.Bridge}
 	for _, s := range n.Subnets {
-		nat.rules = append(nat.rules, newRule(text("hairpin"),
-			nft.InterfaceOut(n.Bridge), nft.Source(s), nft.Published(), nft.Masquerade()))
-	}
-	nat.rules = append(nat.rules, newRule(text("from loopback"),
-		nft.InterfaceOut(n.Bridge), nft.Source(loopback), nft.Published(), nft.Masquerade()))
-	if n.Masquerade && !n.Internal {
-		for _, s := range n.Subnets {
-			nat.rules = append(nat.rules, newRule(text("to outside"),
-				nft.NotInterfaceOut(n.Bridge), nft.Source(s), nft.Masquerade()))
+		nat.rules = append(nat.rules,
+			newRule(text("hairpin"), nft.InterfaceOut(n.Bridge), nft.Source(s.Prefix), nft.Published(), nft.Masquerade()),
+			newRule(text("from loopback"), nft.InterfaceOut(n.Bridge), nft.Source(loopbackOf(s.Prefix)), nft.Published(), nft.Masquerade()))
+		if s.Masquerade && !n.Internal {
+			nat.rules = append(nat.rules, newRule(text("to outside"), nft.NotInterfaceOut(n.Bridge), nft.Source(s.Prefix), nft.Masquerade()))
 		}
 	}
 	all := []chain{forward, nat}
@@ -149,6 +173,26 @@ func (n Network) chains() []chain {
 		all = append(all, chain{name: "internal_" + n.Bridge, rules: []rule{
 			newRule(text("stays within"), nft.NotInterfaceOut(n.Bridge), nft.Drop()),
 		}})
+	}
+	return all
+}
+
+// direct are the rules for those who have a route to the containers' own addresses.
+func (n Network) direct(text func(string) string) []rule {
+	var all []rule
+	for _, s := range n.Subnets {
+		family, set := nft.FamilyOf(s.Prefix.Addr()), setOpen
+		if family == nft.Six {
+			set = setOpen6
+		}
+		switch {
+		case s.Open:
+			all = append(all,
+				newRule(text("open ports"), nft.Destination(s.Prefix), nft.DestinationIn(family, set), nft.Accept()),
+				newRule(text("ping"), nft.Destination(s.Prefix), nft.ICMP(family), nft.Accept()))
+		case s.Unprotected:
+			all = append(all, newRule(text("unprotected"), nft.Destination(s.Prefix), nft.Accept()))
+		}
 	}
 	return all
 }

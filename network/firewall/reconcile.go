@@ -30,7 +30,7 @@ func (t *Table) Reconcile(networks []Network, ports []Port) error {
 		return nil
 	}
 	return t.conn.Update(func(c *nftables.Conn) error {
-		for _, set := range []string{mapPorts, mapAddresses} {
+		for _, set := range portSets() {
 			if err := t.chunked(c.SetDeleteElements, set, extra[set]); err != nil {
 				return err
 			}
@@ -53,7 +53,7 @@ func (t *Table) Differences(networks []Network, ports []Port) ([]string, error) 
 		return nil, err
 	}
 	extra, missing := compare(present, ports)
-	for _, set := range []string{mapPorts, mapAddresses} {
+	for _, set := range portSets() {
 		for _, e := range extra[set] {
 			all = append(all, fmt.Sprintf("nft table %s: map %s has an element that no record explains: %x (container %q)", t.table.Name, set, e.Key, e.Comment))
 		}
@@ -205,7 +205,10 @@ func (t *Table) actual() (rules, jumps map[string][]string, err error) {
 
 // published reads the elements of the port maps; of a table that is missing there are none.
 func (t *Table) published() (map[string]map[string]nftables.SetElement, error) {
-	all := map[string]map[string]nftables.SetElement{mapPorts: {}, mapAddresses: {}}
+	all := map[string]map[string]nftables.SetElement{}
+	for _, set := range portSets() {
+		all[set] = map[string]nftables.SetElement{}
+	}
 	err := t.conn.Read(func(c *nftables.Conn) error {
 		there, err := t.maps(c)
 		if err != nil {
@@ -249,7 +252,10 @@ func (t *Table) maps(c *nftables.Conn) (map[string]bool, error) {
 // compare tells which elements are too many and which too few. An element whose value differs is in both.
 func compare(present map[string]map[string]nftables.SetElement, ports []Port) (extra, missing map[string][]nftables.SetElement) {
 	extra, missing = map[string][]nftables.SetElement{}, map[string][]nftables.SetElement{}
-	want := map[string]map[string]bool{mapPorts: {}, mapAddresses: {}}
+	want := map[string]map[string]bool{}
+	for _, set := range portSets() {
+		want[set] = map[string]bool{}
+	}
 	for _, p := range ports {
 		set, e := p.element()
 		want[set][string(e.Key)] = true

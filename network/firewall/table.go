@@ -16,10 +16,10 @@ import (
 
 // Port is one published port.
 type Port struct {
-	Container string     // id: the element's comment
-	Proto     string     // "tcp" or "udp"
-	HostIP    netip.Addr // unspecified: every address
-	HostPort  uint16
+	Container string         // id: the element's comment
+	Proto     string         // "tcp" or "udp"
+	HostIP    netip.Addr     // unspecified: every address of its family
+	HostPort  uint16         // 0: nothing is translated, the target itself is open
 	Target    netip.AddrPort // inside
 }
 
@@ -43,6 +43,10 @@ func Open(name string) (*Table, error) {
 	t.sets = map[string]*nftables.Set{
 		mapPorts:     {KeyType: nft.PortKey, DataType: nft.TargetData},
 		mapAddresses: {KeyType: nft.AddressKey, DataType: nft.TargetData},
+		mapPorts6:    {KeyType: nft.PortKey, DataType: nft.TargetData6},
+		mapAddress6:  {KeyType: nft.AddressKey6, DataType: nft.TargetData6},
+		setOpen:      {KeyType: nft.AddressKey},
+		setOpen6:     {KeyType: nft.AddressKey6},
 		mapForward:   {KeyType: nftables.TypeIFName, DataType: nftables.TypeVerdict},
 		mapInternal:  {KeyType: nftables.TypeIFName, DataType: nftables.TypeVerdict},
 		mapNAT:       {KeyType: nftables.TypeIFName, DataType: nftables.TypeVerdict},
@@ -51,7 +55,7 @@ func Open(name string) (*Table, error) {
 		t.sets[name].KeyByteOrder = binaryutil.NativeEndian // or nft lists the names as empty strings
 	}
 	for name, set := range t.sets {
-		set.Name, set.Table, set.IsMap = name, t.table, true
+		set.Name, set.Table, set.IsMap = name, t.table, set.DataType.Name != ""
 	}
 	return t, nil
 }
@@ -153,15 +157,28 @@ func (t *Table) chunked(do func(*nftables.Set, []nftables.SetElement) error, set
 	return nil
 }
 
-// element tells the port's map and its element there.
+// element tells the port's map or set and its element there.
 func (p Port) element() (string, nftables.SetElement) {
 	e := nftables.SetElement{Val: nft.Target(p.Target.Addr(), p.Target.Port()), Comment: p.Container}
-	if p.HostIP.IsUnspecified() {
+	ports, addresses, open := mapPorts, mapAddresses, setOpen
+	if p.Target.Addr().Is6() {
+		ports, addresses, open = mapPorts6, mapAddress6, setOpen6
+	}
+	switch {
+	case p.HostPort == 0:
+		e.Key, e.Val = nft.AddressProtoPort(p.Target.Addr(), protoNumber(p.Proto), p.Target.Port()), nil
+		return open, e
+	case p.HostIP.IsUnspecified():
 		e.Key = nft.ProtoPort(protoNumber(p.Proto), p.HostPort)
-		return mapPorts, e
+		return ports, e
 	}
 	e.Key = nft.AddressProtoPort(p.HostIP, protoNumber(p.Proto), p.HostPort)
-	return mapAddresses, e
+	return addresses, e
+}
+
+// portSets are those with an element per port.
+func portSets() []string {
+	return []string{mapPorts, mapAddresses, mapPorts6, mapAddress6, setOpen, setOpen6}
 }
 
 // Remove deletes the table; one that is not there is no error.

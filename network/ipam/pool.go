@@ -2,8 +2,10 @@
 package ipam
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/conex-containers/conex/base/errdefs"
@@ -36,15 +38,27 @@ func (p Pool) Check() error {
 	switch {
 	case !p.Base.IsValid() || p.Base != p.Base.Masked():
 		return errdefs.InvalidArgument("address pool %s: not a network address", p.Base)
-	case !p.Base.Addr().Is4():
-		return errdefs.NotImplemented("address pool %s: IPv6 pools are not supported", p.Base)
-	case p.Size < p.Base.Bits() || p.Size > 30:
-		return errdefs.InvalidArgument("address pool %s: size %d must be between %d and 30", p.Base, p.Size, p.Base.Bits())
+	case p.Size < p.Base.Bits() || p.Size > p.Base.Addr().BitLen()-2:
+		return errdefs.InvalidArgument("address pool %s: size %d must be between %d and %d", p.Base, p.Size, p.Base.Bits(), p.Base.Addr().BitLen()-2)
 	}
 	return nil
 }
 
 func (p Pool) String() string { return fmt.Sprintf("%s cut into /%d", p.Base, p.Size) }
+
+// Of returns the pools of one family.
+func Of(pools []Pool, six bool) []Pool {
+	return slices.DeleteFunc(slices.Clone(pools), func(p Pool) bool { return p.Base.Addr().Is6() != six })
+}
+
+// UniqueLocal derives the pool of a machine's IPv6 networks from what tells it from others: a /48 of its own (RFC 4193 section
+// 3.2), cut into /64.
+func UniqueLocal(seed string) Pool {
+	sum := sha256.Sum256([]byte(seed))
+	b := [16]byte{0xfd}
+	copy(b[1:6], sum[:])
+	return Pool{Base: netip.PrefixFrom(netip.AddrFrom16(b), 48), Size: 64}
+}
 
 // NextSubnet returns the first subnet of the pools, in their order, that overlaps none of the taken ones. When
 // there is none the error (ErrResourceExhausted) names the pools.

@@ -13,6 +13,9 @@ import (
 // chunkBits is how many addresses one lazily made piece of the bitmap holds.
 const chunkBits = 4096
 
+// interfaceBits is the length of an IPv6 subnet whose offsets fill 64 bits (RFC 4291 section 2.5.4).
+const interfaceBits = 64
+
 type chunk struct {
 	words [chunkBits / 64]uint64
 	used  int
@@ -31,11 +34,15 @@ type Subnet struct {
 }
 
 // NewSubnet returns the allocator of prefix. Automatic addresses come from within (the whole prefix when it is the
-// zero value). The network address, the broadcast address and the reserved ones (gateway, aux) are never given out.
+// zero value). The network address, the broadcast address and the reserved ones (gateway, aux) are never given out. Of an IPv6
+// prefix shorter than /64 addresses are given from the first /64 alone.
 func NewSubnet(prefix, within netip.Prefix, reserved ...netip.Addr) (*Subnet, error) {
 	prefix = prefix.Masked()
-	if !prefix.IsValid() || prefix.Addr().BitLen()-prefix.Bits() > 63 {
+	if !prefix.IsValid() || prefix.Bits() == 0 {
 		return nil, errdefs.InvalidArgument("subnet %s: not a subnet that addresses can be given from", prefix)
+	}
+	if prefix.Addr().Is6() && prefix.Bits() < interfaceBits {
+		prefix = netip.PrefixFrom(prefix.Addr(), interfaceBits)
 	}
 	if !within.IsValid() {
 		within = prefix
@@ -146,7 +153,9 @@ func (s *Subnet) Usage() (taken, free uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	taken = uint64(s.used + len(s.reserved))
-	free = s.to - s.from + 1
+	if free = s.to - s.from + 1; free == 0 {
+		free-- // a whole /64 is more than the number holds
+	}
 	for o := range s.reserved {
 		if o >= s.from && o <= s.to {
 			free--
@@ -170,12 +179,16 @@ func (s *Subnet) free(from, to uint64) (uint64, bool) {
 		c := s.chunks[o/chunkBits]
 		if c != nil {
 			if c.used == chunkBits {
-				o = (o/chunkBits + 1) * chunkBits
+				if o = (o/chunkBits + 1) * chunkBits; o == 0 {
+					break
+				}
 				continue
 			}
 			taken := c.words[o%chunkBits/64] | (1<<(o%64) - 1) // what is below o does not count
 			if taken == ^uint64(0) {
-				o = (o/64 + 1) * 64
+				if o = (o/64 + 1) * 64; o == 0 {
+					break
+				}
 				continue
 			}
 			o = o&^63 + uint64(bits.TrailingZeros64(^taken))
@@ -186,7 +199,9 @@ func (s *Subnet) free(from, to uint64) (uint64, bool) {
 		if !s.reserved[o] {
 			return o, true
 		}
-		o++
+		if o++; o == 0 {
+			break // it was the last one of a /64
+		}
 	}
 	return 0, false
 }

@@ -205,7 +205,7 @@ func TestNextSubnet(t *testing.T) {
 			t.Errorf("beside %s: %s, %v, want %s", c.taken, got, err, c.want)
 		}
 	}
-	for _, bad := range []Pool{{}, {prefix("10.0.0.1/8"), 24}, {prefix("10.0.0.0/24"), 16}, {prefix("10.0.0.0/24"), 31}, {prefix("fd00::/8"), 64}} {
+	for _, bad := range []Pool{{}, {prefix("10.0.0.1/8"), 24}, {prefix("10.0.0.0/24"), 16}, {prefix("10.0.0.0/24"), 31}, {prefix("fd00::/8"), 127}} {
 		if bad.Check() == nil {
 			t.Errorf("pool %s is accepted", bad)
 		}

@@ -18,10 +18,10 @@ import (
 
 // Port asks for a host port.
 type Port struct {
-	Proto string     // "tcp" or "udp"
-	Addr  netip.Addr // IPv4; unspecified for every address
-	First uint16     // 0: any free one of the ephemeral range
-	Last  uint16     // the first free one of First..Last; 0: First alone
+	Proto string       // "tcp" or "udp"
+	Addrs []netip.Addr // on each of them, under one number; unspecified for every address of its family
+	First uint16       // 0: any free one of the ephemeral range
+	Last  uint16       // the first free one of First..Last; 0: First alone
 }
 
 // Owner is who holds a port.
@@ -57,19 +57,44 @@ func (t *Table) Hold(owner Owner, p Port) (uint16, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	last := max(p.First, p.Last)
-	for port := p.First; ; port++ {
-		got, fd, err := t.bind(p, port)
+	for port, again := p.First, 0; ; port++ {
+		got, fds, err := t.bindAll(p, port)
 		if err == nil {
-			t.add(owner, key{p.Proto, got}, p.Addr, fd)
+			for i, fd := range fds {
+				t.add(owner, key{p.Proto, got}, p.Addrs[i], fd)
+			}
 			return got, nil
+		}
+		if p.First == 0 && len(p.Addrs) > 1 && errdefs.IsConflict(err) && again < tries {
+			port, again = port-1, again+1 // what is free on one address is taken on the other
+			continue
 		}
 		if port >= last || !errdefs.IsConflict(err) {
 			if p.Last > p.First {
-				return 0, errdefs.Conflict("all ports of %s:%d-%d/%s are in use; last: %w", p.Addr, p.First, p.Last, p.Proto, err)
+				return 0, errdefs.Conflict("all ports of %s:%d-%d/%s are in use; last: %w", p.Addrs[0], p.First, p.Last, p.Proto, err)
 			}
 			return 0, err
 		}
 	}
+}
+
+// tries bounds how often the kernel is asked for a number that is free on all addresses.
+const tries = 100
+
+// bindAll takes one number on all addresses, or on none.
+func (t *Table) bindAll(p Port, port uint16) (uint16, []int, error) {
+	fds := make([]int, 0, len(p.Addrs))
+	for _, a := range p.Addrs {
+		got, fd, err := t.bind(p.Proto, a, port)
+		if err != nil {
+			for _, fd := range fds {
+				_ = unix.Close(fd)
+			}
+			return 0, nil, err
+		}
+		port, fds = got, append(fds, fd)
+	}
+	return port, fds, nil
 }
 
 // HoldAgain enters a port that the owner held before a restart of the daemon. The port counts as the owner's even
@@ -77,12 +102,15 @@ func (t *Table) Hold(owner Owner, p Port) (uint16, error) {
 func (t *Table) HoldAgain(owner Owner, p Port) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_, fd, err := t.bind(p, p.First)
-	if err != nil {
-		fd = -1
+	var failed error
+	for _, a := range p.Addrs {
+		_, fd, err := t.bind(p.Proto, a, p.First)
+		if err != nil {
+			fd, failed = -1, err
+		}
+		t.add(owner, key{p.Proto, p.First}, a, fd)
 	}
-	t.add(owner, key{p.Proto, p.First}, p.Addr, fd)
-	return err
+	return failed
 }
 
 func (t *Table) add(owner Owner, k key, addr netip.Addr, fd int) {
@@ -135,34 +163,38 @@ func (t *Table) Len() int {
 }
 
 // bind takes one port number: first by our own table, which knows names, then by the kernel's.
-func (t *Table) bind(p Port, port uint16) (uint16, int, error) {
-	for _, h := range t.held[key{p.Proto, port}] {
-		if port != 0 && (h.addr == p.Addr || h.addr.IsUnspecified() || p.Addr.IsUnspecified()) {
-			return 0, -1, errdefs.Conflict("Bind for %s:%d failed: port is already allocated by container %s",
-				p.Addr, port, h.owner.Name)
+func (t *Table) bind(proto string, addr netip.Addr, port uint16) (uint16, int, error) {
+	for _, h := range t.held[key{proto, port}] {
+		if port != 0 && h.addr.Is4() == addr.Is4() && (h.addr == addr || h.addr.IsUnspecified() || addr.IsUnspecified()) {
+			return 0, -1, errdefs.Conflict("Bind for %s failed: port is already allocated by container %s",
+				netip.AddrPortFrom(addr, port), h.owner.Name)
 		}
 	}
-	fd, err := bindSocket(p.Proto, p.Addr, port)
+	fd, err := bindSocket(proto, addr, port)
+	at := netip.AddrPortFrom(addr, port)
 	switch {
 	case errors.Is(err, unix.EADDRINUSE) && port == 0:
 		return 0, -1, errdefs.With(errdefs.ErrResourceExhausted, fmt.Errorf(
-			"no free %s port left in net.ipv4.ip_local_port_range: publish fewer ports or widen the range", p.Proto))
+			"no free %s port left in net.ipv4.ip_local_port_range: publish fewer ports or widen the range", proto))
 	case errors.Is(err, unix.EADDRINUSE):
-		return 0, -1, errdefs.Conflict("failed to bind host port %s:%d/%s: %w", p.Addr, port, p.Proto, err)
+		return 0, -1, errdefs.Conflict("failed to bind host port %s/%s: %w", at, proto, err)
 	case errors.Is(err, unix.EADDRNOTAVAIL):
-		return 0, -1, errdefs.InvalidArgument("failed to bind host port %s:%d/%s: the host has no address %s: %w",
-			p.Addr, port, p.Proto, p.Addr, err)
+		return 0, -1, errdefs.InvalidArgument("failed to bind host port %s/%s: the host has no address %s: %w", at, proto, addr, err)
 	case err != nil:
-		return 0, -1, fmt.Errorf("failed to bind host port %s:%d/%s: %w", p.Addr, port, p.Proto, err)
+		return 0, -1, fmt.Errorf("failed to bind host port %s/%s: %w", at, proto, err)
 	}
 	if port == 0 {
 		name, err := unix.Getsockname(fd)
-		in, ok := name.(*unix.SockaddrInet4)
-		if err != nil || !ok {
-			_ = unix.Close(fd)
-			return 0, -1, fmt.Errorf("bound %s port: %w", p.Proto, err)
+		switch in := name.(type) {
+		case *unix.SockaddrInet4:
+			port = uint16(in.Port)
+		case *unix.SockaddrInet6:
+			port = uint16(in.Port)
 		}
-		port = uint16(in.Port)
+		if err != nil || port == 0 {
+			_ = unix.Close(fd)
+			return 0, -1, fmt.Errorf("bound %s port: %w", proto, err)
+		}
 	}
 	return port, fd, nil
 }
@@ -174,11 +206,10 @@ func bindSocket(proto string, addr netip.Addr, port uint16) (int, error) {
 	if proto == "udp" {
 		kind = unix.SOCK_DGRAM
 	}
-	fd, err := unix.Socket(unix.AF_INET, kind|unix.SOCK_CLOEXEC, 0)
+	fd, sa, err := newSocket(kind, addr, port)
 	if err != nil {
 		return -1, err
 	}
-	sa := &unix.SockaddrInet4{Port: int(port), Addr: addr.As4()}
 	err = unix.Bind(fd, sa)
 	if errors.Is(err, unix.EADDRINUSE) && kind == unix.SOCK_STREAM && port != 0 {
 		// Connections of an earlier server in TIME_WAIT are in the way of a plain bind, not of one with
@@ -199,4 +230,19 @@ func bindSocket(proto string, addr netip.Addr, port uint16) (int, error) {
 		return -1, err
 	}
 	return fd, nil
+}
+
+// newSocket makes a socket of the address's family. One of IPv6 leaves IPv4 alone.
+func newSocket(kind int, addr netip.Addr, port uint16) (int, unix.Sockaddr, error) {
+	if addr.Is4() {
+		fd, err := unix.Socket(unix.AF_INET, kind|unix.SOCK_CLOEXEC, 0)
+		return fd, &unix.SockaddrInet4{Port: int(port), Addr: addr.As4()}, err
+	}
+	fd, err := unix.Socket(unix.AF_INET6, kind|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		if err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
+			_ = unix.Close(fd)
+		}
+	}
+	return fd, &unix.SockaddrInet6{Port: int(port), Addr: addr.As16()}, err
 }

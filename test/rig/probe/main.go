@@ -7,9 +7,11 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 )
 
 const usage = `usage: probe udp-echo ADDR       answer every datagram with "pong "
+       probe serve ADDR          answer every connection with an HTTP response, "served" and who asked
        probe resolve NAME        the addresses of a name, as resolv.conf leads to them
        probe reverse ADDR        the names of an address
        probe text udp|tcp NAME   a TXT record, asked by that protocol
@@ -31,6 +33,8 @@ func run(what string, args []string) error {
 	switch what {
 	case "udp-echo":
 		return echo(args[0])
+	case "serve":
+		return serve(args[0])
 	case "print":
 		return show(args[0])
 	case "watch-joins":
@@ -62,6 +66,28 @@ func show(name string) error {
 		_, err = os.Stdout.Write(b)
 	}
 	return err
+}
+
+// serve answers every connection.
+func serve(addr string) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer func() { _ = c.Close() }()
+			_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+			b := make([]byte, 4096)
+			if _, err := c.Read(b); err == nil {
+				_, _ = fmt.Fprintf(c, "HTTP/1.0 200 OK\r\nX-From: %s\r\n\r\nserved", c.RemoteAddr())
+			}
+		}()
+	}
 }
 
 // echo answers every datagram with "pong ".
