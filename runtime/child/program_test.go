@@ -190,3 +190,11 @@ func TestEnvironment(t *testing.T) {
 		t.Errorf("%q, home %v", got, home)
 	}
 }
+
+func TestMask(t *testing.T) {
+	for list, want := range map[string]string{"0": "0x1", "0-1": "0x3", "1": "0x2", "0,4": "0x11", "8": "0x100", "64": "0x10000000000000000", "x": "x"} {
+		if got := Mask(list); got != want {
+			t.Errorf("%s: %s, not %s", list, got, want)
+		}
+	}
+}

@@ -1,7 +1,9 @@
 package child
 
 import (
+	"cmp"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"math/bits"
 	"slices"
@@ -63,6 +65,16 @@ func (b *builder) affinity(list string) (*op, error) {
 		return nil, err
 	}
 	return b.add(handshake.StepAffinity, list, unix.SYS_SCHED_SETAFFINITY, 0, uintptr(len(mask)), b.bytes(mask)), nil
+}
+
+// Mask is a list of processors as the number whose bits they are, "0x3" for "0-1"; a list that is none is returned as it is.
+func Mask(list string) string {
+	mask, err := parseList("process.execCPUAffinity", list, maxCPUs)
+	if err != nil {
+		return list
+	}
+	slices.Reverse(mask) // of a little-endian machine's words
+	return "0x" + cmp.Or(strings.TrimLeft(hex.EncodeToString(mask), "0"), "0")
 }
 
 // personality: linux/personality.h, PER_LINUX32 = 8.

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"os"
 	"strings"
@@ -135,4 +136,32 @@ func FuzzParse(f *testing.F) {
 		c := newCall(&command{name: "exec", flags: execFlags, whole: true})
 		_ = c.parse(strings.Split(s, "\x00"))
 	})
+}
+
+// Scripts look for runc's words in the debug log of a program called runc; errors are the same under every name.
+func TestRuncWords(t *testing.T) {
+	for _, c := range []struct {
+		level slog.Level
+		msg   string
+		attr  slog.Attr
+		want  string
+	}{
+		{slog.LevelDebug, "create: step done", slog.String("step", "process"), "nsexec container setup"},
+		{slog.LevelDebug, "create: step done", slog.String("step", "id"), "create: step done"},
+		{slog.LevelDebug, "executed", slog.Int("pid", 1), "setns_init: about to exec"},
+		{slog.LevelDebug, "exec: the process has had its first processors", slog.String("affinity", "0x2"), "nsexec: affinity: 0x2"},
+		{slog.LevelError, "executed", slog.String("step", "process"), "executed"},
+	} {
+		var b bytes.Buffer
+		log := slog.New(&lineHandler{w: &b, level: slog.LevelDebug, runc: true})
+		log.With("container", "x").LogAttrs(t.Context(), c.level, c.msg, c.attr)
+		if got := b.String(); !strings.Contains(got, fmt.Sprintf(" msg=%q container=x ", c.want)) {
+			t.Errorf("%s: %s", c.msg, got)
+		}
+		b.Reset()
+		slog.New(&lineHandler{w: &b, level: slog.LevelDebug}).LogAttrs(t.Context(), c.level, c.msg, c.attr)
+		if got := b.String(); !strings.Contains(got, fmt.Sprintf(" msg=%q ", c.msg)) {
+			t.Errorf("by another name %s: %s", c.msg, got)
+		}
+	}
 }

@@ -15,7 +15,7 @@ import (
 
 // globals reads the flags before the command; code >= 0 ends the program.
 func (a *app) globals(args []string) (log *logFile, rest []string, code int) {
-	log = &logFile{stderr: a.stderr}
+	log = &logFile{stderr: a.stderr, runc: a.name == asRunc}
 	fs := flag.NewFlagSet(a.name, flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.BoolVar(&log.debug, "debug", false, "enable debug logging")

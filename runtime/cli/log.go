@@ -17,6 +17,7 @@ type logFile struct {
 	path, format, level string
 	debug               bool
 	stderr              io.Writer
+	runc                bool // debug lines in runc's words
 }
 
 func (l *logFile) open() (context.Context, error) {
@@ -35,7 +36,7 @@ func (l *logFile) open() (context.Context, error) {
 	if l.debug {
 		level = slog.LevelDebug
 	}
-	h := &lineHandler{w: w, level: level}
+	h := &lineHandler{w: w, level: level, runc: l.runc}
 	switch l.format {
 	case "json":
 		h.json = true

@@ -22,6 +22,7 @@ type lineHandler struct {
 	w     io.Writer
 	level slog.Level
 	json  bool
+	runc  bool // debug lines in runc's words
 	attrs []slog.Attr
 	group string
 }
@@ -31,6 +32,9 @@ func (h *lineHandler) Enabled(_ context.Context, l slog.Level) bool { return l >
 
 // Handle writes a whole line by one call.
 func (h *lineHandler) Handle(_ context.Context, r slog.Record) error {
+	if h.runc {
+		r.Message = runcMessage(r)
+	}
 	attrs := append([]slog.Attr(nil), h.attrs...)
 	r.Attrs(func(a slog.Attr) bool {
 		attrs = append(attrs, h.named(a))
@@ -56,7 +60,7 @@ func (h *lineHandler) named(a slog.Attr) slog.Attr {
 
 // WithAttrs is slog.Handler's.
 func (h *lineHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	n := &lineHandler{w: h.w, level: h.level, json: h.json, group: h.group, attrs: append([]slog.Attr(nil), h.attrs...)}
+	n := &lineHandler{w: h.w, level: h.level, json: h.json, runc: h.runc, group: h.group, attrs: append([]slog.Attr(nil), h.attrs...)}
 	for _, a := range attrs {
 		n.attrs = append(n.attrs, h.named(a))
 	}
@@ -65,7 +69,7 @@ func (h *lineHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 
 // WithGroup is slog.Handler's.
 func (h *lineHandler) WithGroup(name string) slog.Handler {
-	return &lineHandler{w: h.w, level: h.level, json: h.json, attrs: h.attrs, group: h.group + name + "."}
+	return &lineHandler{w: h.w, level: h.level, json: h.json, runc: h.runc, attrs: h.attrs, group: h.group + name + "."}
 }
 
 // levelName is logrus' word, which readers of a runtime's log compare with.

@@ -47,6 +47,7 @@ type CheckpointOptions struct {
 // The files beside criu's own in a checkpoint, and criu's logs.
 const (
 	descriptorsName = "descriptors.json" // what the streams were: runc's name and form
+	nullStream      = os.DevNull         // follows the name of one that was this: what it wrote went nowhere, and may go on so
 	dumpLog         = "dump.log"
 	restoreLog      = "restore.log"
 	imageMode       = 0o700

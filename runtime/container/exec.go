@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strconv"
 
@@ -148,10 +149,8 @@ func (e *execution) run(ctx context.Context) (_ *Process, err error) {
 	}
 	log := logging.From(ctx)
 	log.Debug("exec: process cloned", "container", e.c.ID(), "pid", p.pid)
-	if a := e.o.Process.ExecCPUAffinity; a == nil {
+	if e.o.Process.ExecCPUAffinity == nil {
 		freeProcessors(p.pid)
-	} else {
-		log.Debug("exec: the process sets its processors", "container", e.c.ID(), "initial", a.Initial, "final", a.Final)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = pidfd.Signal(p.pidfd, unix.SIGKILL) })
 	err = e.handshake(host, prog, p)
@@ -159,6 +158,7 @@ func (e *execution) run(ctx context.Context) (_ *Process, err error) {
 		err = ctx.Err()
 	}
 	if err == nil {
+		e.report(log, p.pid)
 		err = e.handOver(p)
 	}
 	if err != nil {
@@ -341,6 +341,14 @@ func (e *execution) handshake(host int, prog *child.Program, p *Process) error {
 		return errdefs.FailedPrecondition("handshake: a message instead of the end")
 	}
 	return err
+}
+
+// report tells the debug log what the process has done by itself until it executed its program.
+func (e *execution) report(log *slog.Logger, pid int) {
+	if a := e.o.Process.ExecCPUAffinity; a != nil && a.Initial != "" {
+		log.Debug("exec: the process has had its first processors", "container", e.c.ID(), "pid", pid, "affinity", child.Mask(a.Initial))
+	}
+	log.Debug("exec: process joined", "container", e.c.ID(), "pid", pid)
 }
 
 func (e *execution) handOver(p *Process) error {

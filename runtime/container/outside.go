@@ -134,6 +134,9 @@ func (c *Container) outsideStreams(x *criu.Options, table []mountEntry) ([]strin
 		}
 		streams[i] = fmt.Sprintf("file[%x:%x]", id, st.Ino)
 		x.External = append(x.External, streams[i])
+		if st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == unix.Mkdev(1, 3) {
+			streams[i] += " " + nullStream
+		}
 	}
 	return streams, nil
 }

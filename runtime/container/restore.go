@@ -269,12 +269,13 @@ func (k *restoration) streams(x *criu.Options) error {
 		if !strings.HasPrefix(name, "pipe:") && !strings.HasPrefix(name, "file[") {
 			continue
 		}
+		name, kind, _ := strings.Cut(name, " ")
 		fd := stdio[i]
 		if strings.HasPrefix(name, "file[") && !seekable(fd) {
-			if i > 0 {
+			if i > 0 && kind != nullStream {
 				return errdefs.InvalidArgument("stream %d was a file when it was saved, which a pipe or a terminal cannot continue: give a file, or /dev/null", i)
 			}
-			null, err := os.Open(os.DevNull)
+			null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 			if err != nil {
 				return err
 			}

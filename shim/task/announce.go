@@ -19,7 +19,8 @@ func (s *service) openStreams(ctx context.Context, id string, terminal bool, pat
 	return stdio.New(ctx, stdio.Config{Terminal: terminal, Paths: &paths})
 }
 
-// announceCreate tells of a made container, and from now on of its want of memory.
+// announceCreate tells of a made container, and from now on of its want of memory; one that is to be restored has no
+// group yet.
 func (s *service) announceCreate(c *container, r *taskapi.CreateTaskRequest) {
 	if s.events == nil {
 		return
@@ -28,8 +29,13 @@ func (s *service) announceCreate(c *container, r *taskapi.CreateTaskRequest) {
 		ContainerID: c.id, Bundle: r.Bundle, Rootfs: r.Rootfs, Checkpoint: r.Checkpoint, Pid: uint32(c.Pid()),
 		IO: &taskapi.TaskIO{Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Terminal: r.Terminal},
 	})
+	s.watchMemory(c)
+}
+
+// watchMemory tells of a container's want of memory until it is deleted.
+func (s *service) watchMemory(c *container) {
 	group := c.Cgroup()
-	if group == nil {
+	if group == nil || s.events == nil {
 		return
 	}
 	ctx, unwatch := context.WithCancel(context.Background())

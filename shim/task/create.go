@@ -261,6 +261,7 @@ func (s *service) Start(ctx context.Context, r *taskapi.ProcessRequest) (*taskap
 		p.pid = pid
 		p.mu.Unlock()
 		s.begin(c, p)
+		s.watchMemory(c)
 	}
 	p.setStarted()
 	s.settle(settleAfterStart)

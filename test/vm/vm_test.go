@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/conex-containers/conex/test/rig"
 )
 
 const module = "github.com/conex-containers/conex/"
@@ -35,7 +37,17 @@ var modules = []string{"virtio_mmio", "virtio_blk", "ext4", "overlay", "loop", "
 	"unix_diag", "tcp_diag", "udp_diag", "raw_diag", "af_packet_diag", "netlink_diag", "inet_diag"}
 
 // programs of this machine that the tests call; busybox has the others.
-var programs = []string{"criu", "ip", "tar", "gzip"}
+var programs = []string{"criu", "ip", "tar", "gzip", "containerd", "ctr"}
+
+// chosen are the suites to run: all, or what CONEX_VM_ONLY names as "PACKAGE" or "PACKAGE:TESTS", for who works on one.
+func chosen() []suite {
+	only := os.Getenv("CONEX_VM_ONLY")
+	if only == "" {
+		return suites
+	}
+	pkg, run, _ := strings.Cut(only, ":")
+	return []suite{{pkg: pkg, run: run}}
+}
 
 func TestV2(t *testing.T) {
 	if os.Geteuid() != 0 {
@@ -54,8 +66,10 @@ func TestV2(t *testing.T) {
 	if err := r.Program("/usr/bin/conex-runtime", filepath.Join("..", "..", "bin", "conex-runtime")); err != nil {
 		t.Fatalf("%v: run `make` first", err)
 	}
+	r.Write("/box.tar", rig.Busybox(t).ArchiveBytes(t, "docker.io/library/box:1"))
+	must(t, r.Program("/usr/bin/containerd-shim-conex-v2", filepath.Join("..", "..", "bin", "conex-shim")))
 	var jobs []Job
-	for _, s := range suites {
+	for _, s := range chosen() {
 		name := strings.ReplaceAll(s.pkg, "/", "-") + ".test"
 		build(t, dir, name, "test", "-c", "-ldflags", "-s -w", module+s.pkg)
 		r.Add("/tests/"+name, filepath.Join(dir, name))
