@@ -47,14 +47,21 @@ func acquire(path string, o Options) (*os.File, error) {
 	if o.ReadOnly {
 		return f, nil
 	}
-	if err = f.Truncate(0); err == nil {
-		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-	}
-	if err != nil {
+	if err := sign(f); err != nil && !full(err) { // it only helps to say who has it
 		_ = f.Close()
 		return nil, fmt.Errorf("database %s: lock: %w", path, err)
 	}
 	return f, nil
+}
+
+// sign writes this process's id into the lock's file. It is written over the old one, whose block a full disk would not
+// give again.
+func sign(f *os.File) error {
+	text := []byte(strconv.Itoa(os.Getpid()) + "\n")
+	if _, err := f.WriteAt(text, 0); err != nil {
+		return err
+	}
+	return f.Truncate(int64(len(text)))
 }
 
 // flock locks f, without polling: when the lock is not free a goroutine waits for it in the kernel. After a

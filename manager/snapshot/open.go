@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/linux/inode"
 	"github.com/conex-containers/conex/manager/metadata"
@@ -53,7 +55,8 @@ func Open(root string, db, volatile *metadata.DB, drivers ...Driver) (*Store, er
 	return s, nil
 }
 
-// choose takes the driver that the records name, else the first that works.
+// choose takes the driver that the records name, else the first that works. One that has worked here works on a full disk
+// too: the daemon has to start, so that something can be removed.
 func choose(root, used string, drivers []Driver) (Driver, error) {
 	var reasons error
 	for _, d := range drivers {
@@ -62,6 +65,10 @@ func choose(root, used string, drivers []Driver) (Driver, error) {
 		}
 		err := probe(filepath.Join(root, d.Name()), d)
 		if err == nil {
+			return d, nil
+		}
+		if used != "" && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)) {
+			slog.Warn("snapshots: the disk is full: what the driver could do here before it can do without a look", "driver", used, "err", err)
 			return d, nil
 		}
 		reasons = errors.Join(reasons, fmt.Errorf("%s: %w", d.Name(), err))
