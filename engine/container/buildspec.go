@@ -19,7 +19,7 @@ import (
 func (s *Service) buildSpec(ctx context.Context, rec *Record, files spec.Files) (*specs.Spec, error) {
 	hc := rec.HostConfig
 	in := &spec.Input{
-		ID: rec.ID, Config: rec.Config, HostConfig: hc, Path: rec.Path, Args: rec.Args, Files: files,
+		ID: rec.ID, Config: rec.Config, HostConfig: hc, Path: rec.Path, Args: rec.Args, Env: s.linkEnv(rec), Files: files,
 		Host: s.cfg.Host, Defaults: s.cfg.Spec,
 	}
 	var err error

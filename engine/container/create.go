@@ -105,6 +105,9 @@ func (s *Service) design(ctx context.Context, name, platform string, req *types.
 	if err != nil {
 		return nil, none, nil, err
 	}
+	if err := s.resolveLinks(hc); err != nil {
+		return nil, none, nil, err
+	}
 	rec := &Record{
 		ID: ids.New().String(), Name: trimSlash(name), Config: &cfg, HostConfig: hc,
 		ImageID: detail.ID.String(), ChainID: detail.ChainID, Platform: detail.Config.OS, Driver: s.cfg.StorageDriver,

@@ -203,7 +203,7 @@ func (s *Service) execProcess(ctx context.Context, rec *Record, req *types.ExecC
 	}
 	p := &specs.Process{
 		Terminal: req.Tty, Args: req.Cmd, Cwd: req.WorkingDir,
-		Env:             spec.Environment(req.Tty, rec.Config.Hostname, user.Home, nil, spec.MergeEnv(rec.Config.Env, req.Env)),
+		Env:             spec.Environment(req.Tty, rec.Config.Hostname, user.Home, s.linkEnv(rec), spec.MergeEnv(rec.Config.Env, req.Env)),
 		User:            specs.User{UID: user.UID, GID: user.GID, AdditionalGids: user.Groups, Umask: hc.Umask},
 		Capabilities:    spec.ProcessCapabilities(caps, user.UID),
 		Rlimits:         spec.Rlimits(s.cfg.Spec.Ulimits, hc.Ulimits),

@@ -90,8 +90,8 @@ func (s *Service) hosts(rec *Record, endpoints []network.Endpoint) ([]byte, erro
 			fmt.Fprintf(&b, "%s\t%s\n", g, name)
 		}
 	}
-	if err := s.linkedHosts(&b, rec); err != nil {
-		return nil, err
+	for _, line := range s.linkedHosts(rec.HostConfig) {
+		b.WriteString(line + "\n")
 	}
 	names := rec.Config.Hostname
 	if rec.Config.Domainname != "" {
@@ -105,32 +105,6 @@ func (s *Service) hosts(rec *Record, endpoints []network.Endpoint) ([]byte, erro
 		}
 	}
 	return b.Bytes(), nil
-}
-
-// linkedHosts writes the names of --link.
-func (s *Service) linkedHosts(b *bytes.Buffer, rec *Record) error {
-	for _, l := range rec.HostConfig.Links {
-		name, alias, ok := strings.Cut(l, ":")
-		if !ok {
-			alias = name
-		}
-		other, err := s.index.find(name)
-		if err != nil {
-			return errdefs.InvalidArgument("could not get container for %s: %w", name, err)
-		}
-		v := other.view()
-		if !v.alive() {
-			return errdefs.InvalidArgument("Cannot link to a non running container: /%s AS /%s/%s", v.Name, rec.Name, alias)
-		}
-		for _, e := range v.Run.Endpoints {
-			for _, a := range [...]netip.Prefix{e.Address, e.Address6} {
-				if a.IsValid() {
-					fmt.Fprintf(b, "%s\t%s %s %s\n", a.Addr(), alias, v.Config.Hostname, v.Name)
-				}
-			}
-		}
-	}
-	return nil
 }
 
 // splitHost reads "name:ip" or "name=ip"; the address may be IPv6, in brackets or not.

@@ -25,7 +25,7 @@ func (s *Service) ContainerInspect(ctx context.Context, ref string, size bool) (
 	out := &types.InspectResponse{
 		ID: v.ID, Created: v.CreatedAt.Format(time.RFC3339Nano), Path: v.Path, Args: v.Args, State: v.inspectState(),
 		Image: v.ImageID, Name: "/" + v.Name, RestartCount: v.RestartCount, Driver: v.Driver, Platform: v.Platform,
-		ExecIDs: v.ExecIDs, HostConfig: v.HostConfig, Mounts: mountPoints(v.Mounts), Config: v.Config,
+		ExecIDs: v.ExecIDs, HostConfig: s.shownLinks(&v.Record), Mounts: mountPoints(v.Mounts), Config: v.Config,
 		ImageManifestDescriptor: v.Manifest,
 		NetworkSettings:         &types.NetworkSettings{Ports: portMap(&v), Networks: s.endpointSettings(&v)},
 		Storage:                 &storage.Storage{RootFS: &storage.RootFSStorage{Snapshot: &storage.RootFSStorageSnapshot{Name: v.Driver}}},

@@ -32,13 +32,15 @@ func (s *Service) ContainerList(ctx context.Context, o docker.ListOptions) ([]ty
 	if err != nil {
 		return nil, err
 	}
-	out := []types.Summary{}
+	out, linkers := []types.Summary{}, s.linkers()
 	for _, c := range s.index.all() {
 		v := c.view()
 		if !m.matches(&v) {
 			continue
 		}
-		out = append(out, s.summary(ctx, &v, o.Size))
+		sum := s.summary(ctx, &v, o.Size)
+		sum.Names = append(sum.Names, linkers[v.ID]...)
+		out = append(out, sum)
 		if o.Limit > 0 && len(out) >= o.Limit {
 			break
 		}

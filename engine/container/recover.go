@@ -87,6 +87,9 @@ func (s *Service) load(ctx context.Context) (map[string]running, error) {
 					return err
 				}
 				s.index.add(newContainer(rec))
+				if linksByFile(rec.HostConfig) {
+					s.linked.Store(true)
+				}
 				return nil
 			}))
 		})

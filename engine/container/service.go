@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/mount"
@@ -66,6 +67,7 @@ type Service struct {
 	execs execIndex
 
 	forwards forwardIndex
+	linked   atomic.Bool // some container has had a link; others pay nothing for them
 
 	bootID  string          // the machine's, for the notes
 	past    []task.Exit     // what Open found of runs that are over, for Resume

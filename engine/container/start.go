@@ -183,6 +183,9 @@ func (s *Service) runningPid(ref string) (*Container, int, error) {
 
 // prepare does what needs no process: addresses and ports, files, and the specification.
 func (r *starting) prepare(ctx context.Context) error {
+	if err := r.s.checkLinks(&r.rec); err != nil {
+		return err
+	}
 	connections, err := r.s.connections(&r.rec)
 	if err != nil {
 		return err
@@ -310,6 +313,7 @@ func (r *starting) commit(ctx context.Context) {
 	rec, ended := c.rec, c.ended
 	c.mu.Unlock()
 	s.forwardLog(ctx, &rec, ended)
+	s.relink(ctx, rec.ID)
 	for _, e := range r.endpoints {
 		s.networkEvent(events.ActionConnect, e.Network, rec.ID)
 	}

@@ -52,6 +52,8 @@ type Lifecycle interface {
 type Changes interface {
 	ContainerRename(ctx context.Context, ref, name string) error
 	ContainerUpdate(ctx context.Context, ref string, cfg *container.UpdateConfig) (container.UpdateResponse, error)
+	// ContainerUnlink removes a legacy link, PARENT/ALIAS.
+	ContainerUnlink(ctx context.Context, name string) error
 	ContainersPrune(ctx context.Context, f Filters) (container.PruneReport, error)
 	// ContainerWait has registered the wait when it returns, so that the headers may be flushed and the client may
 	// start the container; the result function blocks until the condition holds or ctx ends.

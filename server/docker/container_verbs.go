@@ -57,9 +57,18 @@ func (s *Server) containerUnpause(ctx context.Context, w *reply, c *call) error 
 
 func (s *Server) containerRemove(ctx context.Context, w *reply, c *call) error {
 	if c.flag("link") {
-		return errdefs.NotImplemented("removing a link is not implemented: legacy links are not there")
+		return done(w, s.Changes.ContainerUnlink(ctx, c.id()))
 	}
 	return done(w, s.Lifecycle.ContainerRemove(ctx, c.id(), c.flag("force"), c.flag("v")))
+}
+
+// containerUnlink removes PARENT/ALIAS, the only thing of two elements that can be removed.
+func (s *Server) containerUnlink(ctx context.Context, w *reply, c *call) error {
+	ref := c.vars[0] + "/" + c.vars[1]
+	if !c.flag("link") {
+		return errdefs.NotFound("No such container: %s", ref)
+	}
+	return done(w, s.Changes.ContainerUnlink(ctx, ref))
 }
 
 func (s *Server) containerRename(ctx context.Context, w *reply, c *call) error {

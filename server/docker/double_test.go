@@ -251,6 +251,7 @@ func (d *double) ContainerRename(_ context.Context, ref, name string) error {
 	}
 	return err
 }
+func (d *double) ContainerUnlink(context.Context, string) error { return nil }
 func (d *double) ContainerUpdate(context.Context, string, *container.UpdateConfig) (container.UpdateResponse, error) {
 	return container.UpdateResponse{}, nil
 }

@@ -52,6 +52,7 @@ func (s *Server) routes() []route {
 		r(post, "/containers/{id}/attach", s.containerAttach, first, view),
 		r(post, "/containers/{id}/resize", s.containerResize, first, view),
 		r(del, "/containers/{id}", s.containerRemove, first, whole),
+		r(del, "/containers/{id}/{name}", s.containerUnlink, first, whole),
 
 		r(get, "/containers/{id}/changes", s.containerChanges, first, view),
 		r(get, "/containers/{id}/export", s.containerExport, first, view),
