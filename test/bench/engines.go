@@ -36,8 +36,8 @@ func (e *engine) line(args []string) []string {
 	return append(line, args[1:]...)
 }
 
-// columns are the engines, none of them running yet.
-func columns(dir string) ([]*engine, error) {
+// columns are the engines, none of them running yet: sockets and the like in dir, data roots in roots.
+func columns(dir, roots string) ([]*engine, error) {
 	bin, err := filepath.Abs("bin")
 	if err != nil {
 		return nil, err
@@ -46,7 +46,7 @@ func columns(dir string) ([]*engine, error) {
 	daemon := func(name, cli, group, short string, argv ...string) *engine {
 		socket := dir + "/" + short + ".sock"
 		return &engine{name: name, cli: []string{cli, "-H", "unix://" + socket}, group: group, socket: socket, load: []string{"load", "-q", "-i"},
-			serves: append(argv, "--cgroup-parent", "/"+group, "--data-root", dir+"/"+short, "--exec-root", dir+"/run/"+short,
+			serves: append(argv, "--cgroup-parent", "/"+group, "--data-root", roots+"/"+short, "--exec-root", dir+"/run/"+short,
 				"-H", "unix://"+socket, "--pidfile", dir+"/"+short+".pid")}
 	}
 	return []*engine{
@@ -54,12 +54,15 @@ func columns(dir string) ([]*engine, error) {
 		daemon("docker/conexd", "docker", "conex-bench-2", "cx2", bin+"/conexd"),
 		daemon("docker/dockerd", "docker", "conex-bench-3", "dd", "dockerd", "--default-ulimit", "nofile=1024:1024"),
 		{name: "podman+crun", group: "conex-bench-4", load: []string{"load", "-q", "-i"},
-			cli: []string{"podman", "--root", dir + "/podman", "--runroot", dir + "/run/podman", "--runtime", "crun",
+			cli: []string{"podman", "--root", roots + "/podman", "--runroot", dir + "/run/podman", "--runtime", "crun",
 				"--cgroup-manager", "cgroupfs", "--events-backend", "file"},
 			flags: []string{"--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000", "--cgroup-parent", "/conex-bench-4"}},
 		{name: "ctr+runc", ctr: true, group: "conex-bench-5", load: []string{"image", "import"}, socket: dir + "/ctrd.sock",
 			cli: []string{"ctr", "-a", dir + "/ctrd.sock"}, flags: []string{"--cgroup", "/conex-bench-5/c"},
 			serves: []string{"containerd", "--config", dir + "/containerd.toml"}},
+		// For images only: the tools, and what no engine can be faster than.
+		{name: "skopeo", group: "conex-bench-9", cli: []string{"skopeo", "--insecure-policy"}},
+		{name: "curl", group: "conex-bench-10"},
 	}, nil
 }
 
@@ -84,7 +87,7 @@ func (b *bench) started(name string) (*engine, error) {
 			return e, nil
 		}
 	}
-	all, err := columns(b.dir)
+	all, err := columns(b.dir, b.roots)
 	if err != nil {
 		return nil, err
 	}
@@ -93,15 +96,20 @@ func (b *bench) started(name string) (*engine, error) {
 			continue
 		}
 		b.engines = append(b.engines, e)
-		return e, e.begin(b.dir, b.archive)
+		return e, e.begin(b.dir, b.roots, b.archive)
 	}
 	return nil, fmt.Errorf("no engine %q", name)
 }
 
 // begin makes the engine's control group, starts its daemon and loads the image.
-func (e *engine) begin(dir, archive string) error {
+func (e *engine) begin(dir, roots, archive string) error {
 	if err := os.MkdirAll(filepath.Join(cpuacct, e.group), 0o755); err != nil {
 		return err
+	}
+	if e.ctr {
+		if err := containerdConfig(dir, roots); err != nil {
+			return err
+		}
 	}
 	if e.serves != nil {
 		if err := e.serve(dir); err != nil {
@@ -115,7 +123,7 @@ func (e *engine) begin(dir, archive string) error {
 }
 
 // prepare writes what the engines need, in this program's own mount namespace: a tmpfs for what lives below /run on
-// every distribution, containerd's configuration, and the hugetlb hierarchy without which Debian's crun refuses this
+// every distribution, and the hugetlb hierarchy without which Debian's crun refuses this
 // machine's layout.
 func prepare(dir string) error {
 	if err := syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
@@ -129,8 +137,12 @@ func prepare(dir string) error {
 	}
 	_ = os.MkdirAll("/sys/fs/cgroup/hugetlb", 0o755)
 	_ = syscall.Mount("cgroup", "/sys/fs/cgroup/hugetlb", "cgroup", 0, "hugetlb")
+	return nil
+}
+
+func containerdConfig(dir, roots string) error {
 	return os.WriteFile(dir+"/containerd.toml", []byte(fmt.Sprintf(
-		"version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\n  address = %q\n", dir+"/ctrd", dir+"/run/ctrd", dir+"/ctrd.sock")), 0o644)
+		"version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\n  address = %q\n", roots+"/ctrd", dir+"/run/ctrd", dir+"/ctrd.sock")), 0o644)
 }
 
 // serve starts the daemon and waits until it answers.
@@ -145,13 +157,22 @@ func (e *engine) serve(dir string) error {
 		return err
 	}
 	e.daemon = cmd
+	if err := answers("unix", e.socket); err != nil {
+		b, _ := os.ReadFile(log.Name())
+		return fmt.Errorf("%s: %w:\n%s", e.serves[0], err, b)
+	}
+	return nil
+}
+
+// answers waits until a server takes connections.
+func answers(network, address string) error {
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if c, err := net.Dial("unix", e.socket); err == nil {
+		c, err := net.Dial(network, address)
+		if err == nil {
 			return c.Close()
 		}
 		if time.Now().After(deadline) {
-			b, _ := os.ReadFile(log.Name())
-			return fmt.Errorf("%s does not answer:\n%s", e.serves[0], b)
+			return fmt.Errorf("%s does not answer: %w", address, err)
 		}
 	}
 }

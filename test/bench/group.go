@@ -91,15 +91,15 @@ func (e *engine) do(steps []step) error {
 
 // timed measures commands, one after the other. The CPU figure is read after a rest, so that what the daemon does
 // behind the answer counts as well.
-func (e *engine) timed(steps ...step) (s sample, err error) {
+func (e *engine) timed(steps ...step) (s figure, err error) {
 	before, err := e.usage()
 	if err != nil {
-		return sample{}, err
+		return figure{}, err
 	}
 	for _, step := range steps {
 		took, err := step.take(e)
 		if err != nil {
-			return sample{}, err
+			return figure{}, err
 		}
 		s.wall += took
 	}

@@ -4,7 +4,7 @@
 //	go run ./test/bench [-n 15] [-rows oci,exec,...] [-engines conex,docker/conexd,...] [-csv FILE]
 //
 // -rows takes names of rows and of kinds of rows: engine (run, exec, rm, ps), oci (the runtimes alone), probes
-// (100 execs a second) and idle (memory of 100 idle containers).
+// (100 execs a second), idle (memory of 100 idle containers) and image (pull, push, save, load and the like).
 //
 // Every engine runs on roots of its own in one network namespace that this program makes, all processes of an engine
 // in one control group whose cpuacct.usage is the CPU figure (kernel threads are not counted).
@@ -33,6 +33,8 @@ type options struct {
 	pause          time.Duration
 	probes, idle   int
 	probesDuration time.Duration
+	sample         string
+	count          int
 }
 
 func main() {
@@ -46,6 +48,8 @@ func main() {
 	flag.IntVar(&o.probes, "rate", 100, "exec probes a second")
 	flag.DurationVar(&o.probesDuration, "probing", 20*time.Second, "how long each engine is probed")
 	flag.IntVar(&o.idle, "idle", 100, "idle containers, for the memory of their helpers")
+	flag.StringVar(&o.sample, "sample", "test/bench/out/sample", "where the image of the rows of images is kept, made when it is not there")
+	flag.IntVar(&o.count, "images", 10_000, "images in the row images-ls")
 	flag.Parse()
 	o.rows, o.engines = words(rows), words(engines)
 	if os.Getenv("CONEX_BENCH_INSIDE") == "" {
@@ -96,14 +100,16 @@ func run(o options) error {
 		return err
 	}
 	defer func() {
+		_ = syscall.Unmount(dir+"/disk", syscall.MNT_DETACH)
 		_ = syscall.Unmount(dir+"/run", syscall.MNT_DETACH)
 		_ = exec.Command("rm", "-rf", "--one-file-system", dir).Run()
 	}()
 	if err := prepare(dir); err != nil {
 		return err
 	}
-	b := &bench{options: o, dir: dir}
+	b := &bench{options: o, dir: dir, roots: dir}
 	defer b.stop()
+	defer b.images.end()
 	if err := b.all(); err != nil {
 		return err
 	}
@@ -114,10 +120,12 @@ func run(o options) error {
 type bench struct {
 	options
 	dir     string
+	roots   string    // where data roots are
 	archive string    // the image
 	engines []*engine // those that run
 	table   [][]string
 	memory  [][]string
+	images  imageRig
 }
 
 // stop ends every engine, the last one first.
@@ -125,6 +133,7 @@ func (b *bench) stop() {
 	for _, e := range slices.Backward(b.engines) {
 		e.end()
 	}
+	b.engines = nil
 }
 
 // all runs every kind of row that was asked for.
@@ -142,6 +151,7 @@ func (b *bench) all() error {
 		{"oci", ociRows(), b.runtimes},
 		{"probes", []row{{name: "probes"}}, b.probing},
 		{"idle", []row{{name: "idle"}}, b.resting},
+		{"image", imageRows(&b.images), b.moving},
 	} {
 		wanted := slices.DeleteFunc(kind.rows, func(r row) bool { return !b.wants(kind.name, r.name) })
 		if len(wanted) == 0 {
@@ -200,14 +210,19 @@ func measure(r row, engines []*engine, n int, pause time.Duration) (map[*engine]
 }
 
 // once measures the row's command between what it needs and what clears it away.
-func (r row) once(e *engine, pause time.Duration) (s sample, err error) {
+func (r row) once(e *engine, pause time.Duration) (s figure, err error) {
 	if r.before != nil {
 		if err := e.do(r.before(e)); err != nil {
 			return s, fmt.Errorf("before: %w", err)
 		}
 	}
 	time.Sleep(pause)
-	if s, err = e.timed(r.command(e)...); err != nil {
+	peak := func() int64 { return 0 }
+	if r.watched {
+		peak = e.watch()
+	}
+	s, err = e.timed(r.command(e)...)
+	if s.peak = peak(); err != nil {
 		return s, err
 	}
 	if r.after != nil {

@@ -92,7 +92,7 @@ func (e *engine) probe(rate int, during time.Duration) (*figures, error) {
 			if err != nil && failed == nil {
 				failed = fmt.Errorf("%s: probe: %w", e.name, err)
 			}
-			f.samples = append(f.samples, sample{wall: time.Since(began)})
+			f.samples = append(f.samples, figure{wall: time.Since(began)})
 		})
 	}
 }

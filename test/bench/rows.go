@@ -8,6 +8,7 @@ type row struct {
 	before  func(*engine) []step
 	command func(*engine) []step
 	after   func(*engine) []step
+	watched bool // its memory too
 }
 
 // step is one command of a row, or something between two commands that takes no counted time.

@@ -88,7 +88,7 @@ func (b *bench) runtimes(rows []row) error {
 		}
 		home := filepath.Join(b.dir, "oci-"+name)
 		e := &engine{name: name, cli: []string{program, "--root", b.dir + "/run/" + name}, group: fmt.Sprintf("conex-bench-%d", 6+i), socket: home}
-		if err := e.begin(b.dir, ""); err != nil {
+		if err := e.begin(b.dir, b.roots, ""); err != nil {
 			return err
 		}
 		list = append(list, e)

@@ -11,13 +11,16 @@ import (
 	"time"
 )
 
-// sample is one measured run.
-type sample struct{ wall, cpu time.Duration }
+// figure is one measured run.
+type figure struct {
+	wall, cpu time.Duration
+	peak      int64 // bytes resident, where it was watched
+}
 
 // figures of one engine in one row.
-type figures struct{ samples []sample }
+type figures struct{ samples []figure }
 
-func (f *figures) median(of func(sample) time.Duration) time.Duration {
+func (f *figures) median(of func(figure) time.Duration) time.Duration {
 	var d []time.Duration
 	for _, s := range f.samples {
 		d = append(d, of(s))
@@ -26,7 +29,7 @@ func (f *figures) median(of func(sample) time.Duration) time.Duration {
 	return d[len(d)/2]
 }
 
-func (f *figures) least(of func(sample) time.Duration) time.Duration {
+func (f *figures) least(of func(figure) time.Duration) time.Duration {
 	low := of(f.samples[0])
 	for _, s := range f.samples {
 		low = min(low, of(s))
@@ -34,11 +37,24 @@ func (f *figures) least(of func(sample) time.Duration) time.Duration {
 	return low
 }
 
-func wall(s sample) time.Duration { return s.wall }
-func cpu(s sample) time.Duration  { return s.cpu }
+// peak is the most memory that a run took, in MB.
+func (f *figures) peak() string {
+	most := int64(0)
+	for _, s := range f.samples {
+		most = max(most, s.peak)
+	}
+	if most == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.0f", float64(most)/(1<<20))
+}
 
-// timeHead names the columns of times. The last two are the medians' ratios to the row's peer.
-var timeHead = []string{"row", "engine", "wall median ms", "wall min ms", "cpu median ms", "cpu min ms", "wall/peer", "cpu/peer"}
+func wall(s figure) time.Duration { return s.wall }
+func cpu(s figure) time.Duration  { return s.cpu }
+
+// timeHead names the columns of times. Ratios are the medians' to the row's peer; the peak is watched in
+// the rows of images only.
+var timeHead = []string{"row", "engine", "wall median ms", "wall min ms", "cpu median ms", "cpu min ms", "wall/peer", "cpu/peer", "peak MB"}
 
 // memoryHead names the columns of the helpers' memory.
 var memoryHead = []string{"idle containers", "helper", "PSS MB", "USS MB", "RSS MB"}
@@ -58,7 +74,7 @@ func report(row string, engines []*engine, result map[*engine]*figures, peer str
 		if f == nil {
 			continue
 		}
-		line := []string{row, e.name, ms(f.median(wall)), ms(f.least(wall)), ms(f.median(cpu)), ms(f.least(cpu)), "", ""}
+		line := []string{row, e.name, ms(f.median(wall)), ms(f.least(wall)), ms(f.median(cpu)), ms(f.least(cpu)), "", "", f.peak()}
 		if base != nil {
 			line[6] = fmt.Sprintf("%.2f", float64(f.median(wall))/float64(base.median(wall)))
 			line[7] = fmt.Sprintf("%.2f", float64(f.median(cpu))/float64(base.median(cpu)))
