@@ -167,13 +167,23 @@ func (r *imageRig) empty(copyOf string) step {
 		data := filepath.Join(r.dir, "target")
 		err := os.RemoveAll(data)
 		if err == nil && copyOf != "" {
-			err = exec.Command("cp", "-al", copyOf, data).Run()
+			err = linked(copyOf, data)
 		}
 		if err == nil {
 			r.target, err = serveRegistry(data, r.dir)
 		}
 		return err
 	}}
+}
+
+// linked copies a registry's storage; only what it writes in place is copied in truth.
+func linked(from, to string) error {
+	const root = "docker/registry/v2"
+	script := fmt.Sprintf("mkdir -p %[2]s/%[3]s && cp -al %[1]s/%[3]s/blobs %[2]s/%[3]s && cp -a %[1]s/%[3]s/repositories %[2]s/%[3]s", from, to, root)
+	if out, err := exec.Command("/bin/sh", "-c", script).CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
 }
 
 // closed ends the target registry.
@@ -231,7 +241,7 @@ func (r *imageRig) registryRows() []row {
 		{name: "image-pull-20", watched: true, before: engines(func(e *engine) []step {
 			return []step{r.gone(e), synced, {between: func() error { _, err := r.source.fetches(); return err }}}
 		}), command: engines(func(e *engine) []step {
-			return []step{sh(e, "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do %s >/dev/null & done; wait", r.pull(e, r.name()))}
+			return []step{sh(e, "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do %s >/dev/null & p=\"$p $!\"; done; for i in $p; do wait $i || exit 1; done", r.pull(e, r.name()))}
 		}), after: func(e *engine) []step {
 			return []step{{between: func() error {
 				n, err := r.source.fetches()
@@ -256,7 +266,7 @@ func (r *imageRig) registryRows() []row {
 			case r.target == nil:
 				return []step{{}}
 			}
-			return append([]step{sh(e, "$E commit -q cc %s/%s:1 >/dev/null", r.target.addr, sampleName)}, pushing(e)...)
+			return append([]step{sh(e, "$E commit cc %s/%s:1 >/dev/null", r.target.addr, sampleName)}, pushing(e)...)
 		}, after: func(e *engine) []step {
 			return []step{sh(e, "$E rm -f cc >/dev/null"), r.untargeted(e), r.closed()}
 		}},

@@ -167,7 +167,6 @@ func noise(w *tar.Writer, name string, seed uint64, size int64) error {
 // layout is an OCI image layout that is being written.
 type layout struct {
 	dir string
-	mu  sync.Mutex
 	all []ocispec.Descriptor
 }
 
