@@ -29,6 +29,8 @@ func Main(ctx context.Context, args []string, product string, stdout, stderr io.
 	switch {
 	case len(args) >= 2 && args[0] == "debug" && args[1] == "audit":
 		return auditCommand(ctx, args[2:], stdout, stderr)
+	case len(args) >= 2 && args[0] == "debug" && args[1] == "fsck":
+		return fsckCommand(ctx, args[2:], stdout, stderr)
 	case len(args) >= 2 && args[0] == "debug" && args[1] == "uninstall":
 		return uninstallCommand(ctx, args[2:], stdout, stderr)
 	case len(args) == 1 && (args[0] == "--version" || args[0] == "-v" || args[0] == "version"):
@@ -125,29 +127,39 @@ func target(c *Config) audit.Target {
 // askAudit gets the report of the daemon behind the socket.
 func askAudit(ctx context.Context, socket string) (audit.Report, error) {
 	var report audit.Report
+	return report, ask(ctx, socket, http.MethodGet, "/debug/audit", time.Minute, &report)
+}
+
+// daemonError is what the daemon behind the debug socket answers instead of a report.
+type daemonError struct{ text string }
+
+func (e *daemonError) Error() string { return e.text }
+
+// ask gets a report of the daemon behind the socket; timeout 0 is none.
+func ask(ctx context.Context, socket, method, path string, timeout time.Duration, report any) error {
 	short, done, err := shortPath(socket)
 	if err != nil {
-		return report, err
+		return err
 	}
 	defer done()
-	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{
+	client := &http.Client{Timeout: timeout, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", short)
 		},
 	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://conexd/debug/audit", nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://conexd"+path, nil)
 	if err != nil {
-		return report, err
+		return err
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return report, err
+		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
-		return report, fmt.Errorf("the daemon's audit: %s: %s", resp.Status, text)
+		return &daemonError{fmt.Sprintf("the daemon's answer to %s: %s: %s", path, resp.Status, text)}
 	}
-	return report, json.NewDecoder(resp.Body).Decode(&report)
+	return json.NewDecoder(resp.Body).Decode(report)
 }

@@ -9,10 +9,11 @@ import (
 	"github.com/conex-containers/conex/daemon/audit"
 )
 
-// debug serves /debug/: the audit always, Go's profiles in debug mode.
+// debug serves /debug/: audit and fsck always, Go's profiles in debug mode.
 func (p *parts) debug(profiles bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /debug/audit", p.serveAudit)
+	mux.HandleFunc("POST /debug/fsck", p.serveFsck)
 	if profiles {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
 		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)

@@ -75,7 +75,7 @@ func flagSet(c *Config) *pflag.FlagSet {
 // Usage is the text of conexd --help.
 func Usage() string {
 	var b strings.Builder
-	b.WriteString("Usage: conexd [FLAGS]\n       conexd debug audit [--data-root DIR] [--exec-root DIR] [--json]\n" +
+	b.WriteString("Usage: conexd [FLAGS]\n       conexd debug audit [--data-root DIR] [--exec-root DIR] [--json]\n       conexd debug fsck [--repair] [--data-root DIR] [--exec-root DIR] [--json]\n" +
 		"       conexd debug uninstall [--data-root DIR] [--exec-root DIR]\n\n" +
 		"The Conex daemon. Every flag but --config-file, --validate and the proxies is also a key of " + DefaultConfigFile + ".\n\n")
 	b.WriteString(flagSet(defaults()).FlagUsages())

@@ -53,19 +53,20 @@ func (s *Service) unpackStored(ctx context.Context, h *hold, doc *document, rep 
 	return nil
 }
 
-// missingFrom returns the index of the first layer whose snapshot is not there. Snapshots have their parents, so
-// that the search goes from the top.
+// missingFrom returns the index of the first layer whose snapshot is not there, the number of layers when all are. One
+// may be missing below others: what was lost and forgotten.
 func (s *Service) missingFrom(ctx context.Context, doc *document) (int, error) {
-	for i := len(doc.chains) - 1; i >= 0; i-- {
-		_, err := s.Snapshots.Stat(ctx, doc.chains[i])
-		if err == nil {
-			return i + 1, nil
-		}
-		if !errdefs.IsNotFound(err) && !errdefs.Is(err, errdefs.ErrUnavailable) { // unavailable: being made just now
+	for i, chain := range doc.chains {
+		_, err := s.Snapshots.Stat(ctx, chain)
+		switch {
+		case err == nil:
+		case errdefs.IsNotFound(err), errdefs.Is(err, errdefs.ErrUnavailable): // unavailable: being made just now
+			return i, nil
+		default:
 			return 0, err
 		}
 	}
-	return 0, nil
+	return len(doc.chains), nil
 }
 
 // unpackLayer makes the snapshot of layer i from what open gives, unless it is there. One caller at a time works on

@@ -35,6 +35,7 @@ type verified struct {
 	sum      uint64
 	schema   map[string]string
 	warnings []string
+	salvage  *salvage // notes what is right and goes on over what is not; nil: the first damage ends the walk
 }
 
 // verify walks every reachable page of a bbolt file with plain reads and proves that pages are inside the file and
@@ -201,8 +202,11 @@ func (v *verified) walk(data []byte, path []string, low, high []byte, depth int)
 		} else {
 			err = v.leaf(data, i, path, key, depth)
 		}
-		if err != nil {
+		if err != nil && v.salvage == nil {
 			return err
+		}
+		if err != nil {
+			v.salvage.lost = append(v.salvage.lost, err.Error())
 		}
 	}
 	return nil
@@ -262,8 +266,12 @@ func (v *verified) record(path []string, key, value []byte) error {
 		if namespace == noNamespace {
 			namespace = ""
 		}
-		if _, err := unseal(Kind(path[1]), namespace, string(key), value); err != nil {
+		raw, err := unseal(Kind(path[1]), namespace, string(key), value)
+		if err != nil {
 			return err
+		}
+		if v.salvage != nil {
+			v.salvage.rows = append(v.salvage.rows, row{kind: Kind(path[1]), namespace: namespace, key: string(key), raw: bytes.Clone(raw)})
 		}
 		v.records++
 		v.sum += uint64(checksumOf(value))

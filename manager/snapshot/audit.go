@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/manager/metadata"
 )
 
@@ -107,13 +108,73 @@ func audit(root string, known map[string]string) ([]string, error) {
 		if _, ok := known[e.Name()]; !ok {
 			problems = append(problems, path+": no record explains it")
 		} else if _, err := os.Lstat(filepath.Join(path, Files)); err != nil {
-			problems = append(problems, path+": has lost its files")
+			problems = append(problems, path+missingWords+known[e.Name()])
 		}
 	}
 	for dir, key := range known {
 		if _, err := strconv.ParseUint(dir, 10, 63); err == nil && !there[dir] {
-			problems = append(problems, fmt.Sprintf("%s: is missing, snapshot %s", filepath.Join(root, dir), key))
+			problems = append(problems, filepath.Join(root, dir)+missingWords+key)
 		}
 	}
 	return problems, nil
+}
+
+// Missing returns the keys of the snapshots that an Audit's problems say have lost their directory or files, of those that
+// it could name.
+func Missing(problems []string) []string {
+	var keys []string
+	for _, p := range problems {
+		if _, key, ok := strings.Cut(p, missingWords); ok {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// missingWords stand before the key of a snapshot that is not there.
+const missingWords = ": is missing, snapshot "
+
+// Lost lists the snapshots whose files are not there: somebody removed their directories.
+func (s *Store) Lost(context.Context) ([]Info, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var lost []Info
+	for _, n := range s.nodes {
+		if n.busy != "" {
+			continue
+		}
+		_, err := os.Lstat(filepath.Join(s.dir(n), Files))
+		if errors.Is(err, os.ErrNotExist) {
+			lost = append(lost, n.Info)
+		} else if err != nil {
+			return nil, fmt.Errorf("snapshot %s: %w", n.Key, err)
+		}
+	}
+	return lost, nil
+}
+
+// Forget drops the record of a committed snapshot that is Lost, although others may have it as their parent: they work
+// again when it was unpacked anew under its key. FailedPrecondition when its files are there.
+func (s *Store) Forget(ctx context.Context, key string) error {
+	n, err := s.occupy(key, "being removed", func(n *node) error {
+		if n.Kind != Committed {
+			return errdefs.FailedPrecondition("snapshot %s: is %s: remove what it is of", key, n.Kind)
+		}
+		if _, err := os.Lstat(filepath.Join(s.dir(n), Files)); !errors.Is(err, os.ErrNotExist) {
+			return errdefs.FailedPrecondition("snapshot %s: is not lost", key)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.deleteRecord(ctx, n); err != nil {
+		s.rest(n)
+		return fmt.Errorf("snapshot %s: forget: %w", key, err)
+	}
+	s.bin.throw(s.dir(n))
+	s.mu.Lock()
+	s.forget(n)
+	s.mu.Unlock()
+	return nil
 }

@@ -289,7 +289,7 @@ func TestAudit(t *testing.T) {
 		os.Mkdir(filepath.Join(root, "overlay/9"), 0o700)); err != nil {
 		t.Fatal(err)
 	}
-	audit("0: has lost its files", "1: is missing, snapshot c", "9: no record explains it")
+	audit("0: is missing, snapshot base", "1: is missing, snapshot c", "9: no record explains it")
 }
 
 // TestPowerCut: a committed snapshot that was not synced under another boot is dropped; its children find it again

@@ -66,7 +66,11 @@ func (d *drawer) load() {
 func (d *drawer) commit() {
 	c, o := object{"container", d.name()}, object{"image", "committed/" + d.name() + ":latest"}
 	d.ensure(c, true, "docker", "create", "--network", "none", "--name", c.name, d.busybox, "sh", "-c", "echo "+o.name+" > /mine; head -c 1000000 /dev/urandom > /noise")
-	d.reach(c.name, "exited", "docker", "start", "-a", c.name)
+	for written := false; !written; { // a kill may have ended a container that was just starting
+		d.reach(c.name, "exited", "docker", "start", "-a", c.name)
+		r, whole := d.try("docker", "inspect", "-f", "{{.State.ExitCode}}", c.name)
+		written = whole && r.Trim() == "0"
+	}
 	d.ensure(o, true, d.cli(), "commit", c.name, o.name)
 	if d.rng.IntN(2) == 0 {
 		d.try("docker", "commit", c.name) // nobody's: for prune
