@@ -229,7 +229,12 @@ func (v *verification) snapshot(ctx context.Context, doc *document, i int) (prob
 		return "", err
 	}
 	mounts, err := v.Snapshots.View(ctx, key, chain)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "its directory is gone: " + err.Error(), nil
+	case errdefs.IsNotFound(err):
+		return "", nil // what it is on is lost: that is named, and this is compared when it is there again
+	case err != nil:
 		return "", err
 	}
 	defer func() { err = errors.Join(err, v.Snapshots.Remove(context.WithoutCancel(ctx), key)) }()
