@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"strconv"
 
+	"github.com/moby/moby/api/types/registry"
+
 	"github.com/conex-containers/conex/api/docker"
 )
 
@@ -35,12 +37,20 @@ func (c *Client) ImageFiles(ctx context.Context, ref, platform string, layer int
 	return get[docker.ImageFiles](ctx, c, "/conex/images/"+element(ref)+"/files", q)
 }
 
-// ImageVerify compares all that the engine has of an image with its digests; with repair damaged blobs are thrown away
-// and damaged snapshots unpacked again.
-func (c *Client) ImageVerify(ctx context.Context, ref string, repair bool) (docker.ImageVerification, error) {
+// ImageVerify compares all that the engine has of an image with its digests, and the image with the engine's policy or
+// with a key; with repair damaged blobs are thrown away and damaged snapshots unpacked again. auth is for the registry
+// that has the signatures, as authconfig.Encode returns it, or "".
+func (c *Client) ImageVerify(ctx context.Context, ref string, o docker.ImageVerify, auth string) (docker.ImageVerification, error) {
 	q := url.Values{}
-	flag(q, "repair", repair)
+	flag(q, "repair", o.Repair)
+	if o.Key != "" {
+		q.Set("key", o.Key)
+	}
+	r := request{method: http.MethodPost, path: "/conex/images/" + element(ref) + "/verify", query: q}
+	if auth != "" {
+		r.header = http.Header{registry.AuthHeader: {auth}}
+	}
 	var out docker.ImageVerification
-	err := c.call(ctx, request{method: http.MethodPost, path: "/conex/images/" + element(ref) + "/verify", query: q}, &out)
+	err := c.call(ctx, r, &out)
 	return out, err
 }

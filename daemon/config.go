@@ -32,6 +32,8 @@ type Config struct {
 	TLSCACert, TLSCert, TLSKey  string
 	InsecureRegistries, Mirrors []string
 	RegistryDirs                []string // none: registry.Config's own
+	SignaturePolicy             string   // file; "": policy.DefaultFile if there is one
+	ImageVerifiers              string   // directory of programs; "": none
 	HTTPProxy, HTTPSProxy       string
 	NoProxy                     string
 	MaxDownloads, MaxUploads    int

@@ -30,6 +30,8 @@ var options = []option{
 
 	{"insecure-registry", "", "insecure-registries", "registry that may be spoken to by http or with any certificate", func(c *Config) value { return texts(&c.InsecureRegistries) }, ""},
 	{"registry-config-path", "", "registry-config-paths", "directory with a directory of hosts.toml and certificates per registry (/etc/conex/certs.d, /etc/docker/certs.d)", func(c *Config) value { return texts(&c.RegistryDirs) }, ""},
+	{"signature-policy", "", "signature-policy", "file that says which images may come in (/etc/conex/policy.json, if it exists)", func(c *Config) value { return text(&c.SignaturePolicy) }, ""},
+	{"image-verifier-dir", "", "image-verifier-dir", "directory of programs that are asked about each image that comes in", func(c *Config) value { return text(&c.ImageVerifiers) }, ""},
 	{"registry-mirror", "", "registry-mirrors", "mirror of Docker Hub", func(c *Config) value { return texts(&c.Mirrors) }, ""},
 	{"max-concurrent-downloads", "", "max-concurrent-downloads", "layers that a pull downloads at once", func(c *Config) value { return number(&c.MaxDownloads) }, ""},
 	{"max-concurrent-uploads", "", "max-concurrent-uploads", "layers that a push uploads at once", func(c *Config) value { return number(&c.MaxUploads) }, ""},

@@ -24,6 +24,7 @@ import (
 	"github.com/conex-containers/conex/manager/image"
 	"github.com/conex-containers/conex/manager/lease"
 	"github.com/conex-containers/conex/manager/metadata"
+	"github.com/conex-containers/conex/manager/policy"
 	"github.com/conex-containers/conex/manager/registry"
 	"github.com/conex-containers/conex/manager/snapshot"
 	"github.com/conex-containers/conex/manager/snapshot/native"
@@ -205,6 +206,7 @@ func (p *parts) openImages(context.Context) error {
 	p.registry = registry.New(registry.Config{Insecure: c.InsecureRegistries, Mirrors: c.Mirrors, CertDirs: c.RegistryDirs, Attempts: c.DownloadAttempts, UserAgent: "conex/" + p.product})
 	p.images = image.New(image.Parts{
 		Content: p.content, Snapshots: p.snapshots, DB: p.durable, Leases: p.leases, Registry: p.registry,
+		Admission: &policy.Gate{File: c.SignaturePolicy, Verifiers: c.ImageVerifiers, Parse: image.PolicyReference},
 		Downloads: c.MaxDownloads, Uploads: c.MaxUploads,
 		Collect: p.collect, Notify: engineimage.Notifier(p.events, dockerNamespace),
 	})

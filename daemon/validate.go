@@ -172,6 +172,11 @@ func (c *Config) validateRegistries() error {
 			return errdefs.InvalidArgument("--registry-config-path %s: must begin with /", d)
 		}
 	}
+	for _, p := range [][2]string{{"signature-policy", c.SignaturePolicy}, {"image-verifier-dir", c.ImageVerifiers}} {
+		if p[1] != "" && !filepath.IsAbs(p[1]) {
+			return errdefs.InvalidArgument("--%s %s: must begin with /", p[0], p[1])
+		}
+	}
 	if c.MaxDownloads < 1 || c.MaxUploads < 1 || c.DownloadAttempts < 1 {
 		return errdefs.InvalidArgument("--max-concurrent-downloads, --max-concurrent-uploads and --max-download-attempts must be at least 1")
 	}

@@ -82,6 +82,20 @@ type ImageVerification struct {
 	Snapshots int   // checked
 	Bytes     int64 // read
 	Damage    []ImageDamage
+	Admission []ImageAdmission `json:",omitempty"` // by the engine's policy, or of a key; none where there is no policy
+}
+
+// ImageVerify is what POST /conex/images/{name}/verify is asked for.
+type ImageVerify struct {
+	Repair bool
+	Key    string // a public key in PEM: the image must have a signature of it
+}
+
+// ImageAdmission is what the policy says of an image today.
+type ImageAdmission struct {
+	Reference string
+	Rule      string // of the policy
+	Problem   string `json:",omitempty"` // why it is refused
 }
 
 // ImageDamage is one thing that is not what its digest says.

@@ -153,7 +153,7 @@ func (s Stores) images(ctx context.Context, found []Finding) ([]Finding, error) 
 		if len(d.Names) > 0 {
 			name = d.Names[0]
 		}
-		v, err := s.Images.Verify(ctx, s.Namespace, d.ID.String(), false)
+		v, err := s.Images.Verify(ctx, s.Namespace, d.ID.String(), image.VerifyOptions{})
 		if err != nil {
 			found = append(found, Finding{Kind: "image", Object: d.ID.String(), Problem: err.Error(), Image: name})
 			continue
@@ -208,7 +208,7 @@ func (s Stores) repair(ctx context.Context, found []Finding) error {
 	}
 	for name, wanted := range verify {
 		if wanted {
-			v, err := s.Images.Verify(ctx, s.Namespace, name, true)
+			v, err := s.Images.Verify(ctx, s.Namespace, name, image.VerifyOptions{Repair: true})
 			failed = errors.Join(failed, err)
 			for _, damage := range v.Damage { // it may say now why it cannot be repaired
 				for i, f := range found {

@@ -3,9 +3,11 @@ package image
 import (
 	"context"
 
+	"github.com/moby/moby/api/types/registry"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/conex-containers/conex/api/docker"
+	"github.com/conex-containers/conex/manager/image"
 )
 
 // Layers tells what images are made of (manager/image).
@@ -13,7 +15,7 @@ type Layers interface {
 	Raw(ctx context.Context, ns, ref, platform string) (ocispec.Descriptor, []byte, error)
 	Tree(ctx context.Context, ns, ref string) (docker.ImageTree, error)
 	Files(ctx context.Context, ns, ref, platform string, layer int) (docker.ImageFiles, error)
-	Verify(ctx context.Context, ns, ref string, repair bool) (docker.ImageVerification, error)
+	Verify(ctx context.Context, ns, ref string, o image.VerifyOptions) (docker.ImageVerification, error)
 }
 
 // ImageRaw returns an image's manifest or index as it is stored, with its media type.
@@ -32,7 +34,11 @@ func (s *Service) ImageFiles(ctx context.Context, ref, platform string, layer in
 	return s.cfg.Layers.Files(ctx, s.cfg.Namespace, ref, platform, layer)
 }
 
-// ImageVerify compares all that is stored of an image with its digests.
-func (s *Service) ImageVerify(ctx context.Context, ref string, repair bool) (docker.ImageVerification, error) {
-	return s.cfg.Layers.Verify(ctx, s.cfg.Namespace, ref, repair)
+// ImageVerify compares all that is stored of an image with its digests, and the image with the policy or a key.
+func (s *Service) ImageVerify(ctx context.Context, ref string, o docker.ImageVerify, auth registry.AuthConfig) (docker.ImageVerification, error) {
+	opt := image.VerifyOptions{Repair: o.Repair, Auth: authOf(auth)}
+	if o.Key != "" {
+		opt.Key = []byte(o.Key)
+	}
+	return s.cfg.Layers.Verify(ctx, s.cfg.Namespace, ref, opt)
 }

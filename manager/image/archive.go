@@ -33,6 +33,7 @@ type archive struct {
 	documents map[string][]byte
 	files     map[string]archived
 	links     map[string]string // by name: the name in the archive that it points at
+	embedded  bool              // it is part of this program
 }
 
 // archived is a file of the archive that became a blob.

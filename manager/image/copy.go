@@ -30,6 +30,8 @@ type copySource interface {
 	source
 	// root is what the name means.
 	root(ctx context.Context) (ocispec.Descriptor, error)
+	// admit tells why the policy keeps the image out; passed begins with the root and ends with what is copied.
+	admit(ctx context.Context, passed []ocispec.Descriptor) error
 	// blob opens a blob; who reads it checks its digest.
 	blob(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error)
 	// companions are the manifests that refer to d, and those whose tag says so.
@@ -153,10 +155,14 @@ func (c *copier) plan(ctx context.Context) (copied, error) {
 	if err != nil {
 		return copied{}, err
 	}
+	passed := []ocispec.Descriptor{desc}
 	if c.o.Platform != "" || c.o.Target.Kind == docker.CopyDockerArchive {
-		if desc, err = c.onePlatform(ctx, desc); err != nil {
+		if desc, passed, err = c.onePlatform(ctx, desc); err != nil {
 			return copied{}, err
 		}
+	}
+	if err := c.src.admit(ctx, passed); err != nil {
+		return copied{}, err
 	}
 	name, err := c.targetTag(desc)
 	if err != nil {
@@ -183,20 +189,20 @@ func (c *copier) plan(ctx context.Context) (copied, error) {
 	return root, nil
 }
 
-// onePlatform is the manifest for the platform that is asked for.
-func (c *copier) onePlatform(ctx context.Context, desc ocispec.Descriptor) (ocispec.Descriptor, error) {
+// onePlatform is the manifest for the platform that is asked for, and what was passed on the way to it.
+func (c *copier) onePlatform(ctx context.Context, desc ocispec.Descriptor) (ocispec.Descriptor, []ocispec.Descriptor, error) {
 	want, err := ParsePlatform(c.o.Platform)
 	if err != nil {
-		return desc, err
+		return desc, nil, err
 	}
-	doc, _, err := readDocument(ctx, c.src, desc, want)
+	doc, passed, err := readDocument(ctx, c.src, desc, want)
 	if err != nil {
-		return desc, err
+		return desc, nil, err
 	}
 	if c.o.Platform != "" && platformScore(want, doc.image.Platform) == 0 {
-		return desc, errPlatform(c.o.Source.Name, platformString(want))
+		return desc, nil, errPlatform(c.o.Source.Name, platformString(want))
 	}
-	return doc.manifest, nil
+	return doc.manifest, passed, nil
 }
 
 // manifest plans a manifest, or an index and all that is in it.

@@ -25,7 +25,7 @@ func (c *copier) openSource(ctx context.Context) (copySource, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &registrySource{repo: c.repository(ref, c.o.SourceAuth), ref: ref.WithDefaultTag()}, nil
+		return &registrySource{service: c.Service, repo: c.repository(ref, c.o.SourceAuth), ref: ref.WithDefaultTag()}, nil
 	case docker.CopyStore:
 		all, err := c.records(ctx, c.ns)
 		if err != nil {
@@ -47,9 +47,10 @@ func (c *copier) openSource(ctx context.Context) (copySource, error) {
 
 // registrySource is an image of a registry.
 type registrySource struct {
-	repo *registry.Repository
-	ref  Reference
-	data map[digest.Digest][]byte // documents that were read
+	service *Service
+	repo    *registry.Repository
+	ref     Reference
+	data    map[digest.Digest][]byte // documents that were read
 }
 
 func (r *registrySource) root(ctx context.Context) (ocispec.Descriptor, error) {
@@ -58,6 +59,10 @@ func (r *registrySource) root(ctx context.Context) (ocispec.Descriptor, error) {
 		r.keep(desc.Digest, data)
 	}
 	return desc, err
+}
+
+func (r *registrySource) admit(ctx context.Context, passed []ocispec.Descriptor) error {
+	return r.service.admit(ctx, fromRegistry(r.ref, passed[0], passed), r.service.signatures(r.repo))
 }
 
 func (r *registrySource) keep(d digest.Digest, data []byte) {
@@ -117,11 +122,19 @@ func (r *registrySource) companions(ctx context.Context, d digest.Digest) ([]com
 // storeSource is an image in the content store: one of ours, or of an archive that was read into it.
 type storeSource struct {
 	stored
+	check  func(ctx context.Context, target ocispec.Descriptor) error // of an archive; the store's own images came in before
 	target ocispec.Descriptor
 	others []ocispec.Descriptor // of an archive's index.json
 }
 
 func (s *storeSource) root(context.Context) (ocispec.Descriptor, error) { return s.target, nil }
+
+func (s *storeSource) admit(ctx context.Context, passed []ocispec.Descriptor) error {
+	if s.check == nil {
+		return nil
+	}
+	return s.check(ctx, passed[0])
+}
 
 func (s *storeSource) blob(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
 	return s.content.Reader(ctx, desc.Digest)
@@ -167,7 +180,7 @@ func (c *copier) readSource(ctx context.Context) (copySource, error) {
 		if err != nil {
 			return nil, fmt.Errorf("image archive: %w", err)
 		}
-		return c.pick(entries)
+		return c.pick(a, entries)
 	}
 	if c.o.Source.Kind == docker.CopyLayout {
 		return nil, errdefs.InvalidArgument("the archive is no OCI layout: it has no %s (docker-archive: reads what `docker save` wrote)", ocispec.ImageIndexFile)
@@ -180,7 +193,7 @@ func (c *copier) readSource(ctx context.Context) (copySource, error) {
 }
 
 // pick chooses an entry of an OCI layout by its tag.
-func (c *copier) pick(entries []ocispec.Descriptor) (copySource, error) {
+func (c *copier) pick(a *archive, entries []ocispec.Descriptor) (copySource, error) {
 	name := c.o.Source.Name
 	var found, others []ocispec.Descriptor
 	var tags []string
@@ -198,13 +211,14 @@ func (c *copier) pick(entries []ocispec.Descriptor) (copySource, error) {
 		}
 		others = append(others, e)
 	}
-	return c.chosen(found, others, tags)
+	return c.chosen(a, found, others, tags)
 }
 
-func (c *copier) chosen(found, others []ocispec.Descriptor, tags []string) (copySource, error) {
+func (c *copier) chosen(a *archive, found, others []ocispec.Descriptor, tags []string) (copySource, error) {
+	check := func(ctx context.Context, target ocispec.Descriptor) error { return c.admitArchived(ctx, a, target) }
 	switch {
 	case len(found) == 1:
-		return &storeSource{stored: stored{c.Content}, target: found[0], others: others}, nil
+		return &storeSource{stored: stored{c.Content}, target: found[0], others: others, check: check}, nil
 	case len(found) == 0 && c.o.Source.Name != "":
 		return nil, errdefs.NotFound("the source has no image %q; it has: %s", c.o.Source.Name, strings.Join(tags, ", "))
 	case len(found) == 0:
@@ -240,5 +254,5 @@ func (c *copier) pickItem(ctx context.Context, a *archive, items []archiveItem) 
 		}
 		found = append(found, desc)
 	}
-	return c.chosen(found, nil, tags)
+	return c.chosen(a, found, nil, tags)
 }

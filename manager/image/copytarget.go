@@ -178,6 +178,9 @@ func (t *storeTarget) putManifest(ctx context.Context, m copied) error {
 			labels[content.LabelGCRefContent+".l."+strconv.Itoa(i)] = l.Digest.String()
 		}
 	}
+	if src, ok := t.src.(*registrySource); ok {
+		labels[labelSource+src.ref.Domain] = src.ref.Path
+	}
 	if err := storeAs(ctx, t.Content, m.desc, m.data, labels); err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ func (s *Service) LoadHello(ctx context.Context, ns string) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	made, err := s.Load(ctx, ns, f, LoadOptions{Quiet: true})
+	made, err := s.Load(ctx, ns, f, LoadOptions{Quiet: true, embedded: true})
 	if err = errors.Join(err, f.Close()); err != nil {
 		return Image{}, fmt.Errorf("image %s: %w", hello.Reference, err)
 	}

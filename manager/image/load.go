@@ -40,6 +40,7 @@ func (s *Service) Load(ctx context.Context, ns string, r io.Reader, o LoadOption
 		if err != nil {
 			return err
 		}
+		a.embedded = o.embedded
 		made, err = s.adopt(ctx, ns, h, a, chosen, rep)
 		return err
 	})
@@ -62,6 +63,9 @@ func (s *Service) adopt(ctx context.Context, ns string, h *hold, a *archive, cho
 		return nil, errdefs.InvalidArgument("the archive holds no image")
 	}
 	for _, l := range images {
+		if err := s.admitArchived(ctx, a, l.target); err != nil {
+			return nil, err
+		}
 		if err := s.settle(ctx, h, l.target, chosen, rep); err != nil {
 			return nil, err
 		}

@@ -88,6 +88,14 @@ type LoadOptions struct {
 	Quiet     bool     // no "Loading layer" bars
 	Platforms []string // only these of each image; none: all that the archive has
 	Progress  func(Progress)
+	embedded  bool // the archive is part of this program
+}
+
+// VerifyOptions of one verification.
+type VerifyOptions struct {
+	Repair bool
+	Key    []byte // PEM: demand a signature of it
+	Auth   Auth   // for the registry that has the signatures
 }
 
 // ImportOptions of one import of a root file system.

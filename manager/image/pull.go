@@ -151,6 +151,9 @@ func (p *pull) bring(ctx context.Context, target ocispec.Descriptor) error {
 	if err := p.checkPlatform(doc); err != nil {
 		return err
 	}
+	if err := p.admit(ctx, fromRegistry(p.ref, target, passed), p.signatures(p.repo)); err != nil {
+		return err
+	}
 	digests := []digest.Digest{doc.config.Digest}
 	for _, d := range append(passed, doc.layers...) {
 		digests = append(digests, d.Digest)

@@ -23,24 +23,28 @@ import (
 // Verify reads everything that is here of an image, of all platforms, and compares it with its digests: indexes,
 // manifests, configs and layers byte by byte, and the files of each unpacked layer with its blob. With repair the
 // damaged blobs are thrown away, so that the next pull brings them anew, and damaged snapshots that nothing is built on
-// are unpacked again; without, nothing is changed.
-func (s *Service) Verify(ctx context.Context, ns, refOrID string, repair bool) (docker.ImageVerification, error) {
+// are unpacked again; without, nothing is changed. Images that came from a registry are compared with today's policy.
+func (s *Service) Verify(ctx context.Context, ns, refOrID string, o VerifyOptions) (docker.ImageVerification, error) {
 	all, err := s.records(ctx, ns)
 	if err != nil {
 		return docker.ImageVerification{}, err
 	}
-	img, _, err := s.find(ctx, all, refOrID)
+	img, byName, err := s.find(ctx, all, refOrID)
 	if err != nil {
 		return docker.ImageVerification{}, err
 	}
-	v := &verification{Service: s, ns: ns, repair: repair, seen: map[string]bool{}}
+	v := &verification{Service: s, ns: ns, repair: o.Repair, seen: map[string]bool{}}
 	v.report = docker.ImageVerification{ID: img.Target.Digest.String(), Damage: []docker.ImageDamage{}}
 	err = s.holding(ctx, ns, func(h *hold) error {
 		if err := h.blobs(ctx, img.Target.Digest); err != nil {
 			return err
 		}
 		v.hold = h
-		return v.document(ctx, img.Target.Digest, img.Target.MediaType, 0)
+		if err := v.document(ctx, img.Target.Digest, img.Target.MediaType, 0); err != nil {
+			return err
+		}
+		v.report.Admission, err = s.admissions(ctx, img, byName, o)
+		return err
 	})
 	if err != nil {
 		return docker.ImageVerification{}, fmt.Errorf("image %s: verify: %w", refOrID, err)

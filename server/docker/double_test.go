@@ -87,7 +87,7 @@ func (d *double) ImageFiles(context.Context, string, string, int) (docker.ImageF
 	return docker.ImageFiles{}, nil
 }
 
-func (d *double) ImageVerify(context.Context, string, bool) (docker.ImageVerification, error) {
+func (d *double) ImageVerify(context.Context, string, docker.ImageVerify, registry.AuthConfig) (docker.ImageVerification, error) {
 	return docker.ImageVerification{}, nil
 }
 

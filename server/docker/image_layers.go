@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+
+	"github.com/conex-containers/conex/api/docker"
 )
 
 // imageRaw answers with the manifest or index as it is stored, so that its digest is the image's.
@@ -52,7 +54,7 @@ func (s *Server) imageFiles(ctx context.Context, w *reply, c *call) error {
 }
 
 func (s *Server) imageVerify(ctx context.Context, w *reply, c *call) error {
-	report, err := s.Layers.ImageVerify(ctx, c.id(), c.flag("repair"))
+	report, err := s.Layers.ImageVerify(ctx, c.id(), docker.ImageVerify{Repair: c.flag("repair"), Key: c.str("key")}, requestAuth(ctx, c))
 	if err != nil {
 		return err
 	}

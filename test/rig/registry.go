@@ -157,6 +157,12 @@ func (r *Registry) Index(t testing.TB, name, tag, manifest string) {
 	r.do(t, http.MethodPut, "/v2/"+name+"/manifests/"+tag, mediaType, b, http.StatusCreated)
 }
 
+// Manifest uploads a document as a manifest.
+func (r *Registry) Manifest(t testing.TB, name, tag, mediaType, text string) {
+	t.Helper()
+	r.do(t, http.MethodPut, "/v2/"+name+"/manifests/"+tag, mediaType, []byte(text), http.StatusCreated)
+}
+
 // Ref names a repository of the registry: "127.0.0.1:port/name".
 func (r *Registry) Ref(name string) string { return r.Addr + "/" + name }
 
