@@ -99,6 +99,7 @@ func containerVerbs() []entry {
 		{name: "cp", short: "Copy files/folders between a container and the local filesystem", build: cpCommand},
 		{name: "create", short: "Create a new container", build: createCommand},
 		{name: "diff", short: "Inspect changes to files or directories on a container's filesystem", build: diffCommand},
+		{name: "explain", short: "Draw what the kernel holds for a running container", build: explainCommand, examples: explainExamples},
 		{name: "export", short: "Export a container's filesystem as a tar archive", build: exportCommand},
 		{name: "kill", short: "Kill one or more running containers", build: killCommand},
 		{name: "logs", short: "Fetch the logs of a container", build: logsCommand},

@@ -134,6 +134,11 @@ func (c *Client) ContainerTop(ctx context.Context, ref, psArgs string) (containe
 	return get[container.TopResponse](ctx, c, "/containers/"+element(ref)+"/top", q)
 }
 
+// ContainerExplain tells what the kernel holds for a running container.
+func (c *Client) ContainerExplain(ctx context.Context, ref string) (docker.Explanation, error) {
+	return get[docker.Explanation](ctx, c, "/conex/containers/"+element(ref)+"/explain", nil)
+}
+
 // ContainerStats calls each for every sample: once with stream false (oneShot: without waiting for a second sample
 // to tell a rate from), else until the container stops, each fails or ctx ends.
 func (c *Client) ContainerStats(ctx context.Context, ref string, stream, oneShot bool, each func(container.StatsResponse) error) error {

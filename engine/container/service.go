@@ -35,6 +35,8 @@ type Config struct {
 	Snapshots Snapshots
 	OpenRoot  OpenRoot
 	LiveRoot  LiveRoot
+	TaskView  TaskView
+	NetView   NetworkView
 	Committer Committer
 	Durable   Database
 	Volatile  Database

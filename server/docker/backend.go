@@ -69,6 +69,7 @@ type Views interface {
 	// shows the sample before beside each.
 	ContainerStats(ctx context.Context, ref string, oneShot bool) (func(context.Context) (container.StatsResponse, error), error)
 	ContainerLogs(ctx context.Context, ref string, o docker.LogsOptions) (lines docker.LogReader, tty bool, err error)
+	ContainerExplain(ctx context.Context, ref string) (*docker.Explanation, error)
 }
 
 // Streams are the hijacked connections. The callee owns conn once hijack was called: before that it may fail with

@@ -50,6 +50,15 @@ func (s *Server) containerInspect(ctx context.Context, w *reply, c *call) error 
 	return w.json(http.StatusOK, compatInspect(c, info))
 }
 
+// containerExplain answers with what the kernel holds for a running container.
+func (s *Server) containerExplain(ctx context.Context, w *reply, c *call) error {
+	explanation, err := s.Views.ContainerExplain(ctx, c.id())
+	if err != nil {
+		return err
+	}
+	return w.json(http.StatusOK, explanation)
+}
+
 func (s *Server) containerTop(ctx context.Context, w *reply, c *call) error {
 	top, err := s.Views.ContainerTop(ctx, c.id(), c.str("ps_args"))
 	if err != nil {

@@ -79,6 +79,10 @@ func (d *double) ImageRaw(context.Context, string, string) (string, []byte, erro
 	return "application/vnd.oci.image.index.v1+json", []byte("{}"), nil
 }
 
+func (d *double) ContainerExplain(context.Context, string) (*docker.Explanation, error) {
+	return &docker.Explanation{}, nil
+}
+
 func (d *double) ImageTree(context.Context, string) (docker.ImageTree, error) {
 	return docker.ImageTree{}, nil
 }

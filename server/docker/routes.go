@@ -89,6 +89,7 @@ func (s *Server) routes() []route {
 		r(get, "/conex/images/{name...}/raw", s.imageRaw, first, view),
 		r(get, "/conex/images/{name...}/files", s.imageFiles, first, view),
 		r(post, "/conex/copy", s.imageCopy, first, view),
+		r(get, "/conex/containers/{id}/explain", s.containerExplain, first, view),
 		r(post, "/conex/images/{name...}/verify", s.imageVerify, first, view),
 		r(get, "/conex/registries/{name...}/check", s.registryCheck, first, view),
 
