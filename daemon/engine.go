@@ -16,6 +16,7 @@ import (
 	"github.com/conex-containers/conex/engine/system"
 	"github.com/conex-containers/conex/engine/volume"
 	"github.com/conex-containers/conex/linux/capability"
+	"github.com/conex-containers/conex/manager/hostmount"
 	"github.com/conex-containers/conex/network/ipam"
 	"github.com/conex-containers/conex/server/docker"
 )
@@ -24,7 +25,10 @@ import (
 // the restarts that a boot asks for.
 func (p *parts) openEngine(ctx context.Context) (err error) {
 	c := p.config
-	if p.volumes, err = volume.Open(ctx, filepath.Join(c.DataRoot, "volumes"), dockerNamespace, p.durable, p.volatile); err != nil {
+	if p.volumes, err = volume.Open(ctx, volume.Config{
+		Root: filepath.Join(c.DataRoot, "volumes"), Namespace: dockerNamespace, Durable: p.durable, Volatile: p.volatile,
+		Mounter: hostmount.Host{}, PluginDirs: volume.DefaultPluginDirs(), SubpathDir: filepath.Join(c.ExecRoot, "subpath"),
+	}); err != nil {
 		return err
 	}
 	config, err := p.containerConfig()
@@ -91,7 +95,7 @@ func (p *parts) containerConfig() (container.Config, error) {
 		Namespace: dockerNamespace, DataRoot: c.DataRoot, ExecRoot: c.ExecRoot,
 		Tasks: p.tasks, Processes: p.tasks, Images: engineimage.Source{Store: p.images}, Snapshots: p.snapshots, OpenRoot: p.openRoot,
 		LiveRoot: p.tasks.Root, TaskView: p.tasks.View, NetView: p.network.Explain, Committer: p.images,
-		Durable: p.durable, Volatile: p.volatile, Network: p.network, Volumes: p.volumes, Events: p.events, Log: p.log,
+		Durable: p.durable, Volatile: p.volatile, Network: p.network, Volumes: p.volumes, Attachments: p.volumes, Events: p.events, Log: p.log,
 		Spec: spec.Defaults{
 			CgroupParent: p.target.CgroupParent, InitPath: init, Init: c.Init, ShmSize: c.ShmSize, Ulimits: limits,
 			NoNewPrivileges: c.NoNewPrivileges, SeccompProfile: seccomp,

@@ -86,10 +86,16 @@ func (c *comparison) shims() {
 	}
 }
 
-// mounts: nothing of a container is in any mount table but its own.
+// mounts: nothing of a container is in any mount table but its own, except volumes that are file systems of their own.
 func (c *comparison) mounts() {
+	volumes := map[string]bool{}
+	for task := range c.r.Running {
+		for _, name := range c.r.Attached[task] {
+			volumes[filepath.Join(c.t.DataRoot, "volumes", name, "_data")] = true
+		}
+	}
 	for _, m := range c.k.Mounts {
-		if m.Container {
+		if m.Container || volumes[m.Point] {
 			continue
 		}
 		for _, root := range []string{c.t.DataRoot, c.t.ExecRoot} {

@@ -20,7 +20,7 @@ const runningSuffix = ".running"
 func Read(ctx context.Context, durable, volatile *metadata.DB) (Records, error) {
 	r := Records{
 		Containers: map[Task]bool{}, Running: map[Task][]network.Endpoint{}, Networks: map[string]network.Network{},
-		Volumes: map[string]bool{}, Snapshots: map[string]Snapshot{}, Blobs: map[digest.Digest]int64{}, Leased: map[string]bool{},
+		Volumes: map[string]bool{}, Attached: map[Task][]string{}, Snapshots: map[string]Snapshot{}, Blobs: map[digest.Digest]int64{}, Leased: map[string]bool{},
 	}
 	var failed error
 	for _, db := range []*metadata.DB{durable, volatile} {
@@ -74,7 +74,19 @@ func (r *Records) container(ns, key string, raw []byte) error {
 	of, running := strings.CutSuffix(ns, runningSuffix)
 	if !running {
 		r.Containers[Task{ns, key}] = true
-		return nil
+		var c struct {
+			Mounts []struct {
+				Name   string `json:"name"`
+				Attach bool   `json:"attach"`
+			} `json:"mounts"`
+		}
+		err := json.Unmarshal(raw, &c)
+		for _, m := range c.Mounts {
+			if m.Attach {
+				r.Attached[Task{ns, key}] = append(r.Attached[Task{ns, key}], m.Name)
+			}
+		}
+		return err
 	}
 	var run struct {
 		Endpoints []network.Endpoint `json:"endpoints"`

@@ -24,6 +24,7 @@ type Records struct {
 	Running    map[Task][]network.Endpoint
 	Networks   map[string]network.Network // by id
 	Volumes    map[string]bool
+	Attached   map[Task][]string   // names of the volumes that are mounted while a container runs
 	Snapshots  map[string]Snapshot // by key
 	Blobs      map[digest.Digest]int64
 	Roots      []digest.Digest // what the images point at

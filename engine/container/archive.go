@@ -72,7 +72,14 @@ func (s *Service) withRoot(ctx context.Context, c *Container, write bool, fn fun
 	if err != nil {
 		return err
 	}
-	binds, err := archiveBinds(v.Mounts)
+	attached, release, err := s.attachVolumes(ctx, v.ID+"-copy", v.Mounts)
+	if err != nil {
+		return err
+	}
+	defer release()
+	var after releases
+	defer after.run()
+	binds, err := s.archiveBinds(attached, &after)
 	if err != nil {
 		return err
 	}
@@ -100,7 +107,7 @@ func (s *Service) markChanged(ctx context.Context, c *Container) error {
 }
 
 // archiveBinds are the mounts that exist while nothing runs, the outer ones first.
-func archiveBinds(mounts []Mount) ([]rootfs.Bind, error) {
+func (s *Service) archiveBinds(mounts []Mount, after *releases) ([]rootfs.Bind, error) {
 	var binds []rootfs.Bind
 	for _, m := range mounts {
 		if m.Type != mount.TypeVolume && m.Type != mount.TypeBind {
@@ -109,7 +116,7 @@ func archiveBinds(mounts []Mount) ([]rootfs.Bind, error) {
 		source := m.Source
 		if m.Subpath != "" {
 			var err error
-			if source, err = volumeSubpath(m); err != nil {
+			if source, err = s.subpath(m, after); err != nil {
 				return nil, err
 			}
 		}

@@ -16,7 +16,7 @@ import (
 )
 
 // buildSpec gathers what the pure spec.Build needs of this machine for one start.
-func (s *Service) buildSpec(ctx context.Context, rec *Record, files spec.Files) (*specs.Spec, error) {
+func (s *Service) buildSpec(ctx context.Context, rec *Record, files spec.Files, after *releases) (*specs.Spec, error) {
 	hc := rec.HostConfig
 	in := &spec.Input{
 		ID: rec.ID, Config: rec.Config, HostConfig: hc, Path: rec.Path, Args: rec.Args, Env: s.linkEnv(rec), Files: files,
@@ -26,7 +26,7 @@ func (s *Service) buildSpec(ctx context.Context, rec *Record, files spec.Files) 
 	if in.User, err = s.users.lookup(ctx, s, rec, rec.Config.User, hc.GroupAdd); err != nil {
 		return nil, err
 	}
-	if in.Mounts, err = s.specMounts(ctx, rec.Mounts); err != nil {
+	if in.Mounts, err = s.specMounts(ctx, rec.Mounts, after); err != nil {
 		return nil, err
 	}
 	if in.Security, err = spec.ParseSecurity(hc.SecurityOpt, s.cfg.Spec.NoNewPrivileges); err != nil {

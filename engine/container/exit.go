@@ -116,6 +116,7 @@ func (s *Service) clean(ctx context.Context, c *Container, run running) {
 	if err := group.Wait(); err != nil {
 		logging.From(ctx).Error("clean up after an exit", "op", "exit", "err", err)
 	}
+	s.detachVolumes(ctx, id, c.record().Mounts)
 }
 
 // keepEnd brings the end of a run into the container's record; only then the record of the run can go.

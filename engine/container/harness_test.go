@@ -34,6 +34,7 @@ import (
 	"github.com/conex-containers/conex/linux/capability"
 	"github.com/conex-containers/conex/manager/content"
 	managerevent "github.com/conex-containers/conex/manager/event"
+	"github.com/conex-containers/conex/manager/hostmount"
 	"github.com/conex-containers/conex/manager/image"
 	"github.com/conex-containers/conex/manager/lease"
 	"github.com/conex-containers/conex/manager/metadata"
@@ -177,13 +178,13 @@ func (w *world) open() {
 	tasks, err := task.New(task.Config{ExecRoot: w.exec, ShimPath: shimPath, CgroupParent: cgroupParent, Log: log})
 	must(t, err)
 	onClose(tasks.Close)
-	store, err := volume.Open(ctx, filepath.Join(w.data, "volumes"), ns, durable, volatile)
+	store, err := volume.Open(ctx, volume.Config{Root: filepath.Join(w.data, "volumes"), Namespace: ns, Durable: durable, Volatile: volatile, Mounter: hostmount.Host{}})
 	must(t, err)
 	w.volumes = volume.NewService(store, w.bus)
 	w.Service = container.New(container.Config{
 		Namespace: ns, DataRoot: w.data, ExecRoot: w.exec, Tasks: tasks, Processes: tasks, Images: engineimage.Source{Store: w.images}, Snapshots: snapshots,
 		OpenRoot: func(ctx context.Context, key string) (container.Root, error) { return snapshots.Root(ctx, key) },
-		Durable:  durable, Volatile: volatile, Network: w.net, Volumes: store, Events: w.bus, Log: log,
+		Durable:  durable, Volatile: volatile, Network: w.net, Volumes: store, Attachments: store, Events: w.bus, Log: log,
 		Spec: spec.Defaults{CgroupParent: cgroupParent}, Host: spec.DetectHost(capability.All()), StorageDriver: "overlay2",
 	})
 	onClose(w.Service.Close)

@@ -149,14 +149,14 @@ func (s *Service) makeVolumes(ctx context.Context, p *mountPlan, id string, vola
 			return err
 		}
 		if made {
-			s.cfg.Events.Publish(events.VolumeEventType, events.ActionCreate, v.Name, map[string]string{"driver": volume.Driver})
+			s.cfg.Events.Publish(events.VolumeEventType, events.ActionCreate, v.Name, map[string]string{"driver": v.DriverName()})
 			undo.Add(func(ctx context.Context) error { return s.cfg.Volumes.Remove(ctx, v.Name, true) })
 		}
 		if err := s.cfg.Volumes.Use(v.Name, id); err != nil {
 			return err
 		}
 		undo.Add(func(context.Context) error { s.cfg.Volumes.Release(v.Name, id); return nil })
-		m.Name, m.Driver = v.Name, volume.Driver
+		m.Name, m.Driver, m.Attach = v.Name, v.DriverName(), v.Attached()
 		m.Anonymous = o.Anonymous
 		if dev, ok := volume.BindDevice(v.Options); ok {
 			m.Source = dev
@@ -169,6 +169,14 @@ func (s *Service) makeVolumes(ctx context.Context, p *mountPlan, id string, vola
 
 // copyUp fills empty volumes with what the image has at their place.
 func (s *Service) copyUp(ctx context.Context, id string, mounts []Mount) error {
+	mounts = slices.DeleteFunc(slices.Clone(mounts), func(m Mount) bool {
+		return m.Type != mount.TypeVolume || m.NoCopy || m.Subpath != ""
+	})
+	mounts, release, err := s.attachVolumes(ctx, id+"-copy", mounts)
+	if err != nil {
+		return err
+	}
+	defer release()
 	var root Root
 	defer func() {
 		if root != nil {
@@ -176,9 +184,6 @@ func (s *Service) copyUp(ctx context.Context, id string, mounts []Mount) error {
 		}
 	}()
 	for _, m := range mounts {
-		if m.Type != mount.TypeVolume || m.NoCopy || m.Subpath != "" {
-			continue
-		}
 		into, err := os.Open(m.Source)
 		if err != nil {
 			return fmt.Errorf("volume %s: %w", m.Name, err)

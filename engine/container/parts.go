@@ -103,3 +103,11 @@ type Volumes interface {
 	Remove(ctx context.Context, name string, force bool) error
 	Sweep(ctx context.Context) error
 }
+
+// Attachments mount the volumes that are there only while a container runs (engine/volume).
+type Attachments interface {
+	Mount(ctx context.Context, name, run string) (source string, err error)
+	Unmount(ctx context.Context, name, run string) error
+	Resume(name, run string)
+	Subpath(name, source, sub string) (path string, release func(), err error)
+}

@@ -63,7 +63,8 @@ type Mount struct {
 	Tmpfs       *mount.TmpfsOptions `json:"tmpfs,omitempty"`
 	TmpfsData   string              `json:"tmpfsData,omitempty"` // of HostConfig.Tmpfs: "size=64m,mode=1777"
 	MakeSource  bool                `json:"makeSource,omitempty"`
-	View        string              `json:"view,omitempty"` // of an image: the snapshot that shows it
+	Attach      bool                `json:"attach,omitempty"` // the volume is mounted for each run
+	View        string              `json:"view,omitempty"`   // of an image: the snapshot that shows it
 }
 
 // running is what is kept in the volatile database of a started container.

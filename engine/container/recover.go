@@ -209,6 +209,11 @@ func (s *Service) adoptRun(c *Container, run running, st task.Status) {
 	if st.Pid != 0 {
 		run.Pid = st.Pid
 	}
+	for _, m := range c.record().Mounts {
+		if m.Attach {
+			s.cfg.Attachments.Resume(m.Name, c.id())
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.run, c.ended, c.state = run, make(chan struct{}), types.StateRunning

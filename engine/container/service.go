@@ -29,21 +29,22 @@ type Config struct {
 	DataRoot  string // containers/<id>/ below it: hosts, hostname, resolv.conf, the log
 	ExecRoot  string // containers/<id>/ below it: the first three of an `--rm` container
 
-	Tasks     Tasks
-	Processes Processes
-	Images    Images
-	Snapshots Snapshots
-	OpenRoot  OpenRoot
-	LiveRoot  LiveRoot
-	TaskView  TaskView
-	NetView   NetworkView
-	Committer Committer
-	Durable   Database
-	Volatile  Database
-	Network   Network
-	Volumes   Volumes
-	Events    *event.Bus
-	Log       *slog.Logger
+	Tasks       Tasks
+	Processes   Processes
+	Images      Images
+	Snapshots   Snapshots
+	OpenRoot    OpenRoot
+	LiveRoot    LiveRoot
+	TaskView    TaskView
+	NetView     NetworkView
+	Committer   Committer
+	Durable     Database
+	Volatile    Database
+	Network     Network
+	Volumes     Volumes
+	Attachments Attachments
+	Events      *event.Bus
+	Log         *slog.Logger
 
 	Spec           spec.Defaults
 	Host           spec.Host // of spec.DetectHost

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strconv"
 
 	"github.com/moby/moby/api/types/mount"
 
@@ -15,7 +14,7 @@ import (
 )
 
 // specMounts are the mounts as the runtime gets them; missing bind sources are made where Docker makes them.
-func (s *Service) specMounts(ctx context.Context, mounts []Mount) ([]spec.Mount, error) {
+func (s *Service) specMounts(ctx context.Context, mounts []Mount, after *releases) ([]spec.Mount, error) {
 	out := make([]spec.Mount, 0, len(mounts))
 	for _, m := range mounts {
 		sm := spec.Mount{Destination: m.Destination, Source: m.Source, Type: "bind"}
@@ -35,7 +34,7 @@ func (s *Service) specMounts(ctx context.Context, mounts []Mount) ([]spec.Mount,
 				}
 			}
 			if m.Subpath != "" {
-				sub, err := volumeSubpath(m)
+				sub, err := s.subpath(m, after)
 				if err != nil {
 					return nil, err
 				}
@@ -72,22 +71,20 @@ func bindSource(m Mount) error {
 	return nil
 }
 
-// volumeSubpath finds a directory below a volume without leaving it (os.Root refuses what leads out, CVE-2024-21626
-// is what happens otherwise), and names it by its real path.
-func volumeSubpath(m Mount) (string, error) {
-	root, err := os.OpenRoot(m.Source)
-	if err != nil {
-		return "", fmt.Errorf("volume %s: %w", m.Name, err)
+// releases end what was there only for the making of a container.
+type releases []func()
+
+func (r *releases) run() {
+	for _, release := range *r {
+		release()
 	}
-	defer func() { _ = root.Close() }()
-	f, err := root.Open(m.Subpath)
-	if err != nil {
-		return "", errdefs.InvalidArgument("cannot access path %s of volume %s: %w", m.Subpath, m.Name, err)
+}
+
+// subpath gives the place of a part of a volume.
+func (s *Service) subpath(m Mount, after *releases) (string, error) {
+	path, release, err := s.cfg.Attachments.Subpath(m.Name, m.Source, m.Subpath)
+	if err == nil {
+		*after = append(*after, release)
 	}
-	defer func() { _ = f.Close() }()
-	path, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(f.Fd())))
-	if err != nil {
-		return "", fmt.Errorf("volume %s: %w", m.Name, err)
-	}
-	return path, nil
+	return path, err
 }

@@ -70,6 +70,7 @@ type starting struct {
 	endpoints []network.Endpoint
 	netns     *os.File
 	spec      *specs.Spec
+	after     releases
 	pid       int
 	at        time.Time
 }
@@ -92,6 +93,7 @@ func (s *Service) start(ctx context.Context, c *Container) (err error) {
 		if r.netns != nil {
 			_ = r.netns.Close()
 		}
+		r.after.run()
 		r.undo.Run(ctx, nil)
 	}()
 	namespace := r.openNamespace(ctx)
@@ -186,6 +188,9 @@ func (r *starting) prepare(ctx context.Context) error {
 	if err := r.s.checkLinks(&r.rec); err != nil {
 		return err
 	}
+	if err := r.attachVolumes(ctx); err != nil {
+		return err
+	}
 	connections, err := r.s.connections(&r.rec)
 	if err != nil {
 		return err
@@ -202,8 +207,19 @@ func (r *starting) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.spec, err = r.s.buildSpec(ctx, &r.rec, files)
+	r.spec, err = r.s.buildSpec(ctx, &r.rec, files, &r.after)
 	return err
+}
+
+// attachVolumes mounts the volumes that are there only while somebody has them.
+func (r *starting) attachVolumes(ctx context.Context) error {
+	mounts, release, err := r.s.attachVolumes(ctx, r.rec.ID, r.rec.Mounts)
+	if err != nil {
+		return err
+	}
+	r.rec.Mounts = mounts
+	r.undo.Add(func(context.Context) error { release(); return nil })
+	return nil
 }
 
 // files are the container's own /etc files, or those of the container whose network it joins; with them it takes that

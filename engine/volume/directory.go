@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/conex-containers/conex/base/errdefs"
@@ -134,29 +133,4 @@ func checkName(name string) error {
 		return errdefs.InvalidArgument("create %s: the name is longer than 255 characters", name[:32]+"...")
 	}
 	return nil
-}
-
-// checkOptions accepts what the local driver can do without a mount of its own on the host: a bind of a directory.
-func checkOptions(o map[string]string) error {
-	for k := range o {
-		if k != "type" && k != "o" && k != "device" {
-			return fmt.Errorf("invalid option: %q", k)
-		}
-	}
-	if len(o) == 0 {
-		return nil
-	}
-	if _, ok := BindDevice(o); !ok {
-		return errdefs.NotImplemented("volume options type=%s, o=%s: only o=bind with a device is there", o["type"], o["o"])
-	}
-	return nil
-}
-
-// BindDevice returns the host directory of a volume whose options bind one.
-func BindDevice(o map[string]string) (string, bool) {
-	if o["type"] != "" && o["type"] != "none" && o["type"] != "bind" || !filepath.IsAbs(o["device"]) {
-		return "", false
-	}
-	bind := slices.ContainsFunc(strings.Split(o["o"], ","), func(s string) bool { return s == "bind" || s == "rbind" })
-	return o["device"], bind || o["type"] == "bind"
 }

@@ -2,6 +2,7 @@
 package volume
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,7 +19,7 @@ import (
 	"github.com/conex-containers/conex/manager/metadata"
 )
 
-// Driver is the one volume driver.
+// Driver is the volume driver of directories and file systems of this machine; the others are plugins.
 const Driver = "local"
 
 // AnonymousLabel marks volumes that no one named.
@@ -28,12 +29,16 @@ const AnonymousLabel = "com.docker.volume.anonymous"
 type Volume struct {
 	metadata.Header
 	Name     string            `json:"name"`
+	Driver   string            `json:"driver,omitempty"` // a plugin; "" is the local driver
 	Options  map[string]string `json:"options,omitempty"`
 	Volatile bool              `json:"volatile,omitempty"` // made for an `--rm` container, and recorded in the volatile database
 }
 
 // Anonymous tells whether no one named the volume.
 func (v *Volume) Anonymous() bool { _, ok := v.Labels[AnonymousLabel]; return ok }
+
+// DriverName is what the API calls the volume's driver.
+func (v *Volume) DriverName() string { return cmp.Or(v.Driver, Driver) }
 
 // Options say how a volume is made.
 type Options struct {
@@ -61,20 +66,36 @@ type Store struct {
 	volumes map[string]Volume
 	users   map[string]map[string]bool // volume -> container ids
 	making  map[string]chan struct{}   // closed when the one who makes or removes it is done
+
+	attached map[string]*attachment
+	mounter  Mounter
+	plugins  *plugins
+	subpaths string
+}
+
+// Config is what a Store is made of.
+type Config struct {
+	Root              string
+	Namespace         string
+	Durable, Volatile Database
+	Mounter           Mounter
+	PluginDirs        []string // of volume drivers that are plugins
+	SubpathDir        string   // where parts of volumes are mounted while a container is made
 }
 
 // Open loads the records and clears away directories that belong to none.
-func Open(ctx context.Context, root, ns string, durable, volatile Database) (*Store, error) {
-	if err := os.MkdirAll(root, 0o701); err != nil {
+func Open(ctx context.Context, c Config) (*Store, error) {
+	if err := os.MkdirAll(c.Root, 0o701); err != nil {
 		return nil, fmt.Errorf("volumes: %w", err)
 	}
 	s := &Store{
-		root: root, ns: ns, durable: durable, volatile: volatile,
-		volumes: map[string]Volume{}, users: map[string]map[string]bool{}, making: map[string]chan struct{}{},
+		root: c.Root, ns: c.Namespace, durable: c.Durable, volatile: c.Volatile, mounter: c.Mounter, subpaths: c.SubpathDir,
+		plugins: &plugins{dirs: c.PluginDirs, active: map[string]*plugin{}},
+		volumes: map[string]Volume{}, users: map[string]map[string]bool{}, making: map[string]chan struct{}{}, attached: map[string]*attachment{},
 	}
-	for _, db := range []Database{durable, volatile} {
+	for _, db := range []Database{c.Durable, c.Volatile} {
 		err := db.View(ctx, func(tx *metadata.Tx) error {
-			return tx.Each(metadata.Volumes, ns, "", func(key string, raw []byte) error {
+			return tx.Each(metadata.Volumes, c.Namespace, "", func(key string, raw []byte) error {
 				var v Volume
 				if err := json.Unmarshal(raw, &v); err != nil {
 					return fmt.Errorf("volume %s: %w", key, err)
@@ -90,6 +111,7 @@ func Open(ctx context.Context, root, ns string, durable, volatile Database) (*St
 	if err := s.settle(); err != nil {
 		return nil, err
 	}
+	s.sweepSubpaths()
 	return s, s.sweep()
 }
 
@@ -119,7 +141,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 			failed = append(failed, s.Remove(ctx, v.Name, true))
 		}
 	}
-	return errors.Join(failed...)
+	return errors.Join(append(failed, s.unmountUnused())...)
 }
 
 // generated tells whether a name is one of ours: a directory with any other name was put there by somebody, and is
@@ -133,9 +155,6 @@ func (s *Store) Dir(name string) string { return filepath.Join(s.root, name, "_d
 
 // Ensure returns the volume, which is made when it does not exist.
 func (s *Store) Ensure(ctx context.Context, o Options) (Volume, bool, error) {
-	if o.Driver != "" && o.Driver != Driver {
-		return Volume{}, false, errdefs.NotFound("create %s: Error looking up volume plugin %s: plugin %q not found", o.Name, o.Driver, o.Driver)
-	}
 	v := Volume{Name: o.Name, Options: o.Options, Volatile: o.Volatile}
 	v.Labels = o.Labels
 	if v.Name == "" || o.Anonymous {
@@ -150,10 +169,18 @@ func (s *Store) Ensure(ctx context.Context, o Options) (Volume, bool, error) {
 	if err := checkName(v.Name); err != nil {
 		return Volume{}, false, err
 	}
-	if err := checkOptions(v.Options); err != nil {
-		return Volume{}, false, errdefs.InvalidArgument("create %s: %w", v.Name, err)
+	if o.Driver != Driver {
+		v.Driver = o.Driver
+	}
+	if v.Driver == "" {
+		if err := checkOptions(v.Options); err != nil {
+			return Volume{}, false, errdefs.InvalidArgument("create %s: %w", v.Name, err)
+		}
 	}
 	old, found, done := s.begin(v.Name)
+	if found && o.Driver != "" && o.Driver != old.DriverName() {
+		return Volume{}, false, errdefs.Conflict("create %s: conflict: volume name must be unique: it is one of the driver %s", v.Name, old.DriverName())
+	}
 	if found {
 		return old, false, nil
 	}
@@ -196,6 +223,11 @@ func (s *Store) unmark(name string) {
 func (s *Store) make(ctx context.Context, v *Volume) error {
 	v.CreatedAt = time.Now().UTC()
 	v.UpdatedAt = v.CreatedAt
+	if v.Driver != "" {
+		if err := s.plugins.create(ctx, v); err != nil {
+			return err
+		}
+	}
 	dir, err := s.prepare(v.Name)
 	if err == nil {
 		err = s.database(v).Update(ctx, func(tx *metadata.Tx) error {
@@ -316,7 +348,12 @@ func (s *Store) Remove(ctx context.Context, name string, force bool) error {
 	s.mark(name)
 	s.mu.Unlock()
 	defer s.unmark(name)
-	if err := errors.Join(notMounted(s.home(name)), discard(s.pending(name))); err != nil {
+	if v.Driver != "" {
+		if err := s.plugins.remove(ctx, &v); err != nil && !force {
+			return fmt.Errorf("remove %s: %w", name, err)
+		}
+	}
+	if err := errors.Join(s.unmountIdle(&v), notMounted(s.home(name)), discard(s.pending(name))); err != nil {
 		return err
 	}
 	if err := os.Rename(s.home(name), s.pending(name)); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -14,6 +14,7 @@ import (
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/engine/event"
 	managerevent "github.com/conex-containers/conex/manager/event"
+	"github.com/conex-containers/conex/manager/hostmount"
 	"github.com/conex-containers/conex/manager/metadata"
 )
 
@@ -27,7 +28,7 @@ func open(t *testing.T, dir string) (*Service, func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := Open(t.Context(), filepath.Join(dir, "volumes"), "moby", durable, volatile)
+	s, err := Open(t.Context(), Config{Root: filepath.Join(dir, "volumes"), Namespace: "moby", Durable: durable, Volatile: volatile, Mounter: hostmount.Host{}, PluginDirs: []string{filepath.Join(dir, "plugins")}, SubpathDir: filepath.Join(dir, "subpath")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,8 +92,8 @@ func TestBadVolumes(t *testing.T) {
 		want string
 	}{
 		{types.CreateRequest{Name: "../x"}, "includes invalid characters for a local volume name"},
-		{types.CreateRequest{Name: "ok", Driver: "nfsd"}, "Error looking up volume plugin nfsd"},
-		{types.CreateRequest{Name: "ok", DriverOpts: map[string]string{"size": "1"}}, `invalid option: "size"`},
+		{types.CreateRequest{Name: "ok", Driver: "nfsd"}, "rror looking up volume plugin nfsd: plugin \"nfsd\" not found"},
+		{types.CreateRequest{Name: "ok", DriverOpts: map[string]string{"size": "1"}}, "no quota support"},
 		{types.CreateRequest{Name: strings.Repeat("n", 300)}, "longer than 255"},
 	} {
 		if _, err := s.VolumeCreate(t.Context(), c.req); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -26,9 +26,12 @@ type Service struct {
 // NewService puts Docker's verbs on a store.
 func NewService(s *Store, bus *event.Bus) *Service { return &Service{Store: s, events: bus} }
 
+// Drivers are the volume drivers that there are.
+func (s *Service) Drivers() []string { return append([]string{Driver}, s.plugins.names()...) }
+
 func (s *Service) view(v Volume) types.Volume {
 	out := types.Volume{
-		Name: v.Name, Driver: Driver, Mountpoint: s.Dir(v.Name), Scope: "local", CreatedAt: v.CreatedAt.Format(time.RFC3339),
+		Name: v.Name, Driver: v.DriverName(), Mountpoint: s.Dir(v.Name), Scope: "local", CreatedAt: v.CreatedAt.Format(time.RFC3339),
 		Labels: v.Labels, Options: v.Options,
 	}
 	if out.Labels == nil {
@@ -51,7 +54,7 @@ func (s *Service) VolumeList(_ context.Context, f docker.Filters) (types.ListRes
 		if len(f["dangling"]) > 0 && (len(s.Users(v.Name)) == 0) != dangling {
 			continue
 		}
-		if d := f.Get("driver"); len(d) > 0 && !slices.Contains(d, Driver) {
+		if d := f.Get("driver"); len(d) > 0 && !slices.Contains(d, v.DriverName()) {
 			continue
 		}
 		if names := f.Get("name"); len(names) > 0 && !slices.ContainsFunc(names, func(p string) bool { return nameMatches(p, v.Name) }) {
@@ -70,12 +73,16 @@ func nameMatches(pattern, name string) bool {
 }
 
 // VolumeInspect shows one volume.
-func (s *Service) VolumeInspect(_ context.Context, name string) (types.Volume, error) {
+func (s *Service) VolumeInspect(ctx context.Context, name string) (types.Volume, error) {
 	v, err := s.Get(name)
 	if err != nil {
 		return types.Volume{}, err
 	}
-	return s.view(v), nil
+	out := s.view(v)
+	if v.Driver != "" {
+		out.Mountpoint, out.Status = s.plugins.status(ctx, &v)
+	}
+	return out, nil
 }
 
 // VolumeCreate makes a volume, or returns the one of this name.
@@ -85,19 +92,19 @@ func (s *Service) VolumeCreate(ctx context.Context, req types.CreateRequest) (ty
 		return types.Volume{}, err
 	}
 	if made {
-		s.events.Publish(events.VolumeEventType, events.ActionCreate, v.Name, map[string]string{"driver": Driver})
+		s.events.Publish(events.VolumeEventType, events.ActionCreate, v.Name, map[string]string{"driver": v.DriverName()})
 	}
 	return s.view(v), nil
 }
 
 // VolumeRemove deletes a volume.
 func (s *Service) VolumeRemove(ctx context.Context, name string, force bool) error {
-	_, missing := s.Get(name)
+	v, missing := s.Get(name)
 	if err := s.Remove(ctx, name, force); err != nil {
 		return err
 	}
 	if missing == nil {
-		s.events.Publish(events.VolumeEventType, events.ActionDestroy, name, map[string]string{"driver": Driver})
+		s.events.Publish(events.VolumeEventType, events.ActionDestroy, name, map[string]string{"driver": v.DriverName()})
 	}
 	return nil
 }
@@ -117,7 +124,7 @@ func (s *Service) VolumesPrune(ctx context.Context, f docker.Filters) (types.Pru
 			continue
 		}
 		size, err := s.Size(v.Name)
-		if err != nil {
+		if err != nil || v.Attached() {
 			size = 0
 		}
 		if err := s.VolumeRemove(ctx, v.Name, false); err != nil {
@@ -139,6 +146,9 @@ func (s *Service) Usage(ctx context.Context, verbose bool) (*types.DiskUsage, er
 			return nil, err
 		}
 		size, err := s.Size(v.Name)
+		if v.Attached() {
+			size, err = 0, nil // it lies elsewhere, and may be a network away
+		}
 		if err != nil {
 			return nil, fmt.Errorf("disk usage: %w", err)
 		}
@@ -153,6 +163,9 @@ func (s *Service) Usage(ctx context.Context, verbose bool) (*types.DiskUsage, er
 		if verbose {
 			item := s.view(v)
 			item.UsageData = &types.UsageData{RefCount: int64(users), Size: size}
+			if v.Attached() {
+				item.UsageData.Size = -1
+			}
 			out.Items = append(out.Items, item)
 		}
 	}
