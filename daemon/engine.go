@@ -35,6 +35,9 @@ func (p *parts) openEngine(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := p.snapshots.Points(container.MountPoints()...); err != nil {
+		p.log.Warn("mount points are made in each container", "err", err)
+	}
 	p.containers = container.New(config)
 	p.onClose("containers", plain(p.containers.Close))
 	endpoints, err := p.containers.Open(ctx)

@@ -111,7 +111,7 @@ func (d *Disk) data(t Target) error {
 		for _, e := range entries {
 			if _, err := strconv.ParseUint(e.Name(), 10, 63); err == nil {
 				d.Snapshots[driver.Name()+"/"+e.Name()] = true
-			} else if e.Name() != "trash" {
+			} else if e.Name() != "trash" && e.Name() != "points" {
 				d.Temps = append(d.Temps, filepath.Join(root, driver.Name(), e.Name()))
 			}
 		}

@@ -310,6 +310,11 @@ func (s *Service) ContainerChanges(ctx context.Context, ref string) ([]types.Fil
 // enginePaths are what every container gets mounted, besides its own mounts.
 var enginePaths = []string{"/dev", "/proc", "/sys", "/etc", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/.dockerenv"}
 
+// MountPoints are those that are always mounted over, as manager/snapshot's Store.Points takes them.
+func MountPoints() []string {
+	return []string{"/dev/", "/proc/", "/sys/", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"}
+}
+
 // ownPath tells whether a name may be there only because the engine mounts something on it, or below it.
 func (r *Record) ownPath(at string) bool {
 	if slices.Contains(enginePaths, at) {

@@ -192,7 +192,7 @@ func (s *Service) make(ctx context.Context, c *Container, detail image.Detail, u
 	if err := s.unpack(ctx, rec, detail); err != nil {
 		return err
 	}
-	opts := []snapshot.Option{snapshot.WithLabels(map[string]string{snapshotLabel: s.cfg.Namespace, rootLabel: rec.CreatedAt.Format(time.RFC3339)})}
+	opts := []snapshot.Option{snapshot.WithLabels(map[string]string{snapshotLabel: s.cfg.Namespace, rootLabel: rec.CreatedAt.Format(time.RFC3339)}), snapshot.WithPoints()}
 	if rec.HostConfig.AutoRemove {
 		opts = append(opts, snapshot.Volatile())
 	}

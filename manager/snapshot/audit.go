@@ -104,6 +104,9 @@ func audit(root string, known map[string]string) ([]string, error) {
 			}
 			continue
 		}
+		if e.Name() == pointsDir {
+			continue
+		}
 		there[e.Name()] = true
 		if _, ok := known[e.Name()]; !ok {
 			problems = append(problems, path+": no record explains it")

@@ -40,7 +40,7 @@ func (s *Store) create(ctx context.Context, kind Kind, key, parent string, opts 
 		return nil, errdefs.FailedPrecondition("snapshot %s: no volatile database is open", key)
 	}
 	n := &node{volatile: c.Volatile, busy: "being made"}
-	n.Info = Info{Key: key, Parent: parent, Kind: kind, Labels: maps.Clone(c.Labels), CreatedAt: now()}
+	n.Info = Info{Key: key, Parent: parent, Kind: kind, Labels: maps.Clone(c.Labels), CreatedAt: now(), Points: c.Points && kind == Active}
 	l, err := s.reserve(n)
 	if err != nil {
 		return nil, err
@@ -187,6 +187,7 @@ func (s *Store) seal(ctx context.Context, old *node, name string, c Config) (*no
 	maps.Copy(labels, c.Labels)
 	fresh := &node{Info: old.Info}
 	fresh.Key, fresh.Kind, fresh.Size, fresh.Labels, fresh.CreatedAt = name, Committed, c.Size, labels, now()
+	fresh.Points = false
 	r := s.record(fresh)
 	err := s.db.Update(ctx, func(tx *metadata.Tx) error {
 		if !old.volatile {

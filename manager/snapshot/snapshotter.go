@@ -39,8 +39,9 @@ type Info struct {
 	Kind      Kind              `json:"kind"`
 	Labels    map[string]string `json:"labels,omitempty"`
 	CreatedAt time.Time         `json:"createdAt"`
-	Dir       string            `json:"dir"`            // number of its directory below the snapshotter's root
-	Size      int64             `json:"size,omitempty"` // bytes, of committed ones, measured at Commit
+	Dir       string            `json:"dir"`              // number of its directory below the snapshotter's root
+	Size      int64             `json:"size,omitempty"`   // bytes, of committed ones, measured at Commit
+	Points    bool              `json:"points,omitempty"` // the store's Points are below its parents
 }
 
 // Usage is what a snapshot alone occupies.
@@ -75,6 +76,7 @@ type Config struct {
 	Labels   map[string]string
 	Volatile bool  // its record lives in the volatile database: for `--rm` containers
 	Size     int64 // of a Commit: bytes that the caller counted; 0: measure
+	Points   bool  // see Store.Points
 }
 
 // WithLabels adds labels to the snapshot.

@@ -32,6 +32,7 @@ type Store struct {
 	dirs     map[string]bool
 	next     uint64
 	closed   bool
+	points   string // the directory of Points; "" is none
 
 	barrier barrier
 	bin     *bin
@@ -97,6 +98,9 @@ func (s *Store) layout(n *node) (Layout, error) {
 			return l, fmt.Errorf("snapshot %s: its parents run in a circle", n.Key)
 		}
 		key = p.Parent
+	}
+	if n.Points && s.points != "" && len(l.Parents) > 0 {
+		l.Parents = append(l.Parents, s.points)
 	}
 	return l, nil
 }

@@ -452,3 +452,75 @@ func BenchmarkPrepareRemove(b *testing.B) {
 		}
 	})
 }
+
+// What something is mounted over is there without being made in the snapshot; what the image has is seen as it is.
+func TestPoints(t *testing.T) {
+	f := newFixture(t, overlay.New())
+	f.commit("image", "", map[string]string{"own": "image's"})
+	points := func() {
+		t.Helper()
+		if err := f.Points("/dev/", "/etc/hosts", "/own"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	points()
+	look := func(key string, want map[string]string) {
+		t.Helper()
+		mounts, err := f.Mounts(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := rootfs.Detach(mounts, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = d.Close() }()
+		for name, text := range want {
+			path := fmt.Sprintf("/proc/self/fd/%d/%s", d.Fd(), name)
+			got := "missing"
+			if st, err := os.Stat(path); err == nil && st.IsDir() {
+				got = "directory"
+			} else if b, err := os.ReadFile(path); err == nil {
+				got = string(b)
+			}
+			if got != text {
+				t.Errorf("%s: %s is %q, want %q", key, name, got, text)
+			}
+		}
+	}
+	with := map[string]string{"dev": "directory", "etc": "directory", "etc/hosts": "", "own": "image's"}
+	without := map[string]string{"dev": "missing", "etc": "missing", "own": "image's"}
+	for key, opts := range map[string][]snapshot.Option{"container": {snapshot.WithPoints()}, "build": nil} {
+		if _, err := f.Prepare(t.Context(), key, "image", opts...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look("container", with)
+	look("build", without)
+	if u, err := f.Usage(t.Context(), "container"); err != nil || u.Inodes != 1 {
+		t.Errorf("the container's snapshot has %d inodes, %v; want its root alone", u.Inodes, err)
+	}
+	mounts, err := f.Mounts(t.Context(), "container")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found, err := rootfs.Changes(t.Context(), mounts, func(string) bool { return false }); err != nil || len(found) != 0 {
+		t.Errorf("changes: %v, %v", found, err)
+	}
+	if problems, err := f.Audit(t.Context()); err != nil || len(problems) != 0 {
+		t.Errorf("audit: %v, %v", problems, err)
+	}
+	f.close()
+	f.open()
+	points()
+	look("container", with)
+	// As a layer it has what was written alone.
+	f.fill(mounts, map[string]string{"new": "written"})
+	if err := f.Commit(t.Context(), "made", "container"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Prepare(t.Context(), "next", "made"); err != nil {
+		t.Fatal(err)
+	}
+	look("next", map[string]string{"new": "written", "dev": "missing"})
+}
