@@ -98,6 +98,7 @@ func containerVerbs() []entry {
 		{name: "commit", short: "Create a new image from a container's changes", build: commitCommand},
 		{name: "cp", short: "Copy files/folders between a container and the local filesystem", build: cpCommand},
 		{name: "create", short: "Create a new container", build: createCommand},
+		{name: "debug", short: "Start a shell with tools of its own inside a running container", build: debugCommand, examples: debugExamples},
 		{name: "diff", short: "Inspect changes to files or directories on a container's filesystem", build: diffCommand},
 		{name: "explain", short: "Draw what the kernel holds for a running container", build: explainCommand, examples: explainExamples},
 		{name: "export", short: "Export a container's filesystem as a tar archive", build: exportCommand},

@@ -152,11 +152,12 @@ func TestOrphansAreReaped(t *testing.T) {
 // The program finds the limits, signal mask and terminal that it would have without an init.
 func TestProgramInherits(t *testing.T) {
 	const look = `sh -c "ulimit -Sn; grep -E '^Sig(Blk|Ign):' /proc/self/status"`
-	want, err := exec.Command("sh", "-c", "ulimit -Sn 99; exec "+look).CombinedOutput()
+	// A test that runs under nohup(1) ignores SIGHUP, which an init cannot: it passes it on.
+	want, err := exec.Command("env", "--default-signal", "sh", "-c", "ulimit -Sn 99; exec "+look).CombinedOutput()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("sh", "-c", `ulimit -Sn 99; exec "$0" -- `+look, "/proc/"+strconv.Itoa(os.Getpid())+"/exe")
+	cmd := exec.Command("env", "--default-signal", "sh", "-c", `ulimit -Sn 99; exec "$0" -- `+look, "/proc/"+strconv.Itoa(os.Getpid())+"/exe")
 	cmd.Env = append(os.Environ(), asInit+"=1")
 	if b, err := cmd.CombinedOutput(); err != nil || string(b) != string(want) {
 		t.Errorf("got %q, %v; want %q", b, err, want)
