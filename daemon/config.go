@@ -67,7 +67,11 @@ type Config struct {
 	NoNewPrivileges bool
 	LogDriver       string
 	LogOptions      map[string]string
-	CDIDirs         []string // none: cdi.DefaultDirs
+	IpcMode         string // "": private
+	CgroupnsMode    string // "": by the cgroup version
+	HostGateway     []netip.Addr
+	OldHostGateway  netip.Addr // the file's key for a single one
+	CDIDirs         []string   // none: cdi.DefaultDirs
 
 	Labels          []string
 	StorageDriver   string
@@ -136,6 +140,9 @@ func (c *Config) complete() error {
 	}
 	if c.Pidfile == "" {
 		c.Pidfile = filepath.Join(c.ExecRoot, pidfileName)
+	}
+	if c.OldHostGateway.IsValid() && len(c.HostGateway) == 0 {
+		c.HostGateway = []netip.Addr{c.OldHostGateway}
 	}
 	if c.Debug {
 		c.LogLevel = "debug"

@@ -104,7 +104,7 @@ func (p *parts) containerConfig() (container.Config, error) {
 			NoNewPrivileges: c.NoNewPrivileges, SeccompProfile: seccomp,
 		},
 		Host: spec.DetectHost(capability.All()), Runtimes: slices.Sorted(maps.Keys(c.Runtimes)), DefaultRuntime: c.DefaultRuntime, BridgeOff: c.Bridge == "none",
-		StorageDriver: p.storageDriver(), LogDriver: c.LogDriver, LogOpts: c.LogOptions, CDIDirs: c.cdiDirs(),
+		StorageDriver: p.storageDriver(), LogDriver: c.LogDriver, LogOpts: c.LogOptions, CDIDirs: c.cdiDirs(), IpcMode: types.IpcMode(c.IpcMode), CgroupnsMode: types.CgroupnsMode(c.CgroupnsMode), HostGateway: c.HostGateway,
 		DNS: c.DNS, DNSOptions: c.DNSOptions, DNSSearch: c.DNSSearch,
 	}, nil
 }

@@ -196,6 +196,12 @@ func (c *Config) validateContainers() error {
 			return errdefs.NotImplemented("--exec-opt %s: Conex drives control groups itself (cgroupfs); systemd is not implemented yet", o)
 		}
 	}
+	if !slices.Contains([]string{"", "private", "shareable"}, c.IpcMode) {
+		return errdefs.InvalidArgument("--default-ipc-mode %s: use private or shareable", c.IpcMode)
+	}
+	if !slices.Contains([]string{"", "private", "host"}, c.CgroupnsMode) {
+		return errdefs.InvalidArgument("--default-cgroupns-mode %s: use private or host", c.CgroupnsMode)
+	}
 	for _, l := range c.Labels {
 		if k, _, ok := strings.Cut(l, "="); !ok || k == "" {
 			return errdefs.InvalidArgument("--label %s: must be key=value", l)

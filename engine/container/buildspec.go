@@ -26,7 +26,7 @@ func (s *Service) buildSpec(ctx context.Context, rec *Record, files spec.Files, 
 	if in.User, err = s.users.lookup(ctx, s, rec, rec.Config.User, hc.GroupAdd); err != nil {
 		return nil, err
 	}
-	if in.Mounts, err = s.specMounts(ctx, rec.Mounts, after); err != nil {
+	if in.Mounts, err = s.specMounts(ctx, rec.Mounts, s.runtime(rec) != "", after); err != nil {
 		return nil, err
 	}
 	if in.Security, err = spec.ParseSecurity(hc.SecurityOpt, s.cfg.Spec.NoNewPrivileges); err != nil {

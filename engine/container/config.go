@@ -91,7 +91,7 @@ func (s *Service) checkHost(c *types.Config, hc *types.HostConfig) ([]string, er
 	if _, err := spec.Capabilities(hc.CapAdd, hc.CapDrop, hc.Privileged, s.cfg.Host); err != nil {
 		return nil, err
 	}
-	if _, err := spec.ParseSecurity(hc.SecurityOpt, false); err != nil {
+	if err := s.checkSecurity(hc); err != nil {
 		return nil, err
 	}
 	for _, r := range hc.DeviceCgroupRules {
@@ -117,7 +117,7 @@ func (s *Service) checkHost(c *types.Config, hc *types.HostConfig) ([]string, er
 		return nil, errdefs.InvalidArgument("Invalid value %d, range for oom score adj is [-1000, 1000]", hc.OomScoreAdj)
 	}
 	if len(hc.StorageOpt) > 0 {
-		return nil, errdefs.NotImplemented("storage-opt: the overlay2 of Conex has no quotas: leave --storage-opt out")
+		return nil, errdefs.NotImplemented("--storage-opt is supported only for overlay over xfs with 'pquota' mount option: the overlay2 of Conex has no quotas at all: leave it out")
 	}
 	if hc.ShmSize < 0 {
 		return nil, errdefs.InvalidArgument("SHM size can not be less than 0")
@@ -135,6 +135,14 @@ func (s *Service) checkHost(c *types.Config, hc *types.HostConfig) ([]string, er
 	warnings = append(warnings, bounded(hc, s.cfg.Host.Bounds)...)
 	s.fillHost(hc)
 	return warnings, nil
+}
+
+func (s *Service) checkSecurity(hc *types.HostConfig) error {
+	sec, err := spec.ParseSecurity(hc.SecurityOpt, false)
+	if err != nil {
+		return err
+	}
+	return sec.Check(s.cfg.Host, hc.CgroupnsMode.IsPrivate() || hc.CgroupnsMode.IsEmpty() && !s.cfg.CgroupnsMode.IsHost())
 }
 
 // checkDevices refuses requests for devices that nobody serves. Whether a named device is there is seen at the start.
@@ -204,12 +212,16 @@ func (s *Service) fillHost(hc *types.HostConfig) {
 		hc.NetworkMode = netapi.NetworkNone
 	}
 	if hc.IpcMode.IsEmpty() {
-		hc.IpcMode = types.IPCModePrivate
+		if hc.IpcMode = s.cfg.IpcMode; hc.IpcMode.IsEmpty() {
+			hc.IpcMode = types.IPCModePrivate
+		}
 	}
 	if hc.CgroupnsMode.IsEmpty() {
-		hc.CgroupnsMode = types.CgroupnsModeHost
-		if s.cfg.Host.CgroupV2 {
-			hc.CgroupnsMode = types.CgroupnsModePrivate
+		if hc.CgroupnsMode = s.cfg.CgroupnsMode; hc.CgroupnsMode.IsEmpty() {
+			hc.CgroupnsMode = types.CgroupnsModeHost
+			if s.cfg.Host.CgroupV2 {
+				hc.CgroupnsMode = types.CgroupnsModePrivate
+			}
 		}
 	}
 	if hc.ShmSize == 0 {

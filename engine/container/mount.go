@@ -151,6 +151,15 @@ func (m *Mount) fromBind(in *mount.Mount, bad func(string, ...any) error) error 
 			m.Propagation = o.Propagation
 		}
 		m.Recursive, m.MakeSource = !o.NonRecursive, o.CreateMountpoint
+		m.FlatRO, m.ForceRO = o.ReadOnlyNonRecursive, o.ReadOnlyForceRecursive
+		switch {
+		case (m.FlatRO || m.ForceRO) && m.RW:
+			return bad("option 'ReadOnlyNonRecursive' or 'ReadOnlyForceRecursive' without 'ReadOnly'")
+		case m.FlatRO && m.ForceRO:
+			return bad("option 'ReadOnlyForceRecursive' conflicts with option 'ReadOnlyNonRecursive'")
+		case m.ForceRO && m.Propagation != mount.PropagationRPrivate:
+			return bad("option 'ReadOnlyForceRecursive' needs the propagation rprivate")
+		}
 	}
 	if !m.MakeSource {
 		if _, err := os.Stat(m.Source); errors.Is(err, fs.ErrNotExist) {

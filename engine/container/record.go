@@ -59,6 +59,8 @@ type Mount struct {
 	NoCopy      bool                `json:"noCopy,omitempty"`
 	Subpath     string              `json:"subpath,omitempty"`
 	Recursive   bool                `json:"recursive"`
+	FlatRO      bool                `json:"flatRO,omitempty"`  // of a read-only one: what is mounted below it stays writable
+	ForceRO     bool                `json:"forceRO,omitempty"` // all below it must become read-only
 	Anonymous   bool                `json:"anonymous,omitempty"`
 	Tmpfs       *mount.TmpfsOptions `json:"tmpfs,omitempty"`
 	TmpfsData   string              `json:"tmpfsData,omitempty"` // of HostConfig.Tmpfs: "size=64m,mode=1777"

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	types "github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/mount"
 
@@ -47,12 +48,14 @@ type Config struct {
 	Log         *slog.Logger
 
 	Spec           spec.Defaults
-	Host           spec.Host // of spec.DetectHost
-	Runtimes       []string  // names of the runtime table besides "conex"
-	DefaultRuntime string    // "" is "conex"
-	BridgeOff      bool      // there is no default network
-	StorageDriver  string    // name that inspect shows
-	LogDriver      string    // "" is json-file
+	Host           spec.Host          // of spec.DetectHost
+	Runtimes       []string           // names of the runtime table besides "conex"
+	DefaultRuntime string             // "" is "conex"
+	IpcMode        types.IpcMode      // of containers that say nothing; "" is private
+	CgroupnsMode   types.CgroupnsMode // "" is private with cgroup v2, else host
+	BridgeOff      bool               // there is no default network
+	StorageDriver  string             // name that inspect shows
+	LogDriver      string             // "" is json-file
 	LogOpts        map[string]string
 	DNS            []netip.Addr
 	DNSOptions     []string

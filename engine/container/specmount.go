@@ -14,7 +14,7 @@ import (
 )
 
 // specMounts are the mounts as the runtime gets them; missing bind sources are made where Docker makes them.
-func (s *Service) specMounts(ctx context.Context, mounts []Mount, after *releases) ([]spec.Mount, error) {
+func (s *Service) specMounts(ctx context.Context, mounts []Mount, foreign bool, after *releases) ([]spec.Mount, error) {
 	out := make([]spec.Mount, 0, len(mounts))
 	for _, m := range mounts {
 		sm := spec.Mount{Destination: m.Destination, Source: m.Source, Type: "bind"}
@@ -49,12 +49,21 @@ func (s *Service) specMounts(ctx context.Context, mounts []Mount, after *release
 			}
 			sm.Options = []string{how, prop}
 			if !m.RW {
-				sm.Options = append(sm.Options, "ro")
+				sm.Options = append(sm.Options, readOnly(m, foreign))
 			}
 		}
 		out = append(out, sm)
 	}
 	return out, nil
+}
+
+// readOnly is the option that makes a mount read-only: with all that is mounted below it, as since Docker 25. A foreign
+// runtime may not know how, and is asked for it only when that is a must.
+func readOnly(m Mount, foreign bool) string {
+	if m.ForceRO || !foreign && !m.FlatRO && (m.Recursive || m.Type == mount.TypeVolume) {
+		return "rro"
+	}
+	return "ro"
 }
 
 func bindSource(m Mount) error {

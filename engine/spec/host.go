@@ -39,6 +39,10 @@ func DetectHost(known []string) Host {
 			h.MaskedExtra = append(h.MaskedExtra, p+"/thermal_throttle")
 		}
 	}
+	enabled, err := os.ReadFile("/sys/module/apparmor/parameters/enabled")
+	h.AppArmor = err == nil && strings.HasPrefix(string(enabled), "Y")
+	_, err = os.Stat("/sys/fs/selinux/enforce")
+	h.SELinux = err == nil
 	h.Hostname, _ = os.Hostname()
 	if _, err := os.Stat("/dev/mqueue"); err == nil {
 		h.Queues = true

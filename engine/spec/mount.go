@@ -100,7 +100,7 @@ func systemMounts(in *Input) []specs.Mount {
 				m = specs.Mount{Destination: m.Destination, Type: "bind", Source: "/dev/mqueue", Options: []string{"rbind", "nosuid", "noexec", "nodev"}}
 			}
 		case "/sys", "/sys/fs/cgroup":
-			if hc.Privileged {
+			if hc.Privileged || m.Destination == "/sys/fs/cgroup" && in.Security.WritableCgroups {
 				m.Options = slices.DeleteFunc(m.Options, func(o string) bool { return o == "ro" })
 			}
 		}

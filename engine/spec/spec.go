@@ -38,6 +38,8 @@ type Host struct {
 	Capabilities []string // what the daemon may give: its own bounding set, "CAP_CHOWN" ...
 	Bounds       *Bounds  // of limits; nil: none
 	CgroupV2     bool
+	AppArmor     bool
+	SELinux      bool
 	SwapLimit    bool                // the memory controller can limit swap
 	Devices      []specs.LinuxDevice // all devices of /dev, for privileged containers
 	MaskedExtra  []string            // further paths to mask that exist on this machine

@@ -152,7 +152,22 @@ func TestParseSecurity(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, Security{Seccomp: "unconfined", SystemPathsUnconfined: true}) {
 		t.Errorf("%+v %v", got, err)
 	}
-	for _, bad := range []string{"what", "what=x", "no-new-privileges=perhaps", "seccomp=/a/file", "systempaths=x"} {
+	for opt, want := range map[string]string{
+		"apparmor=mine": "AppArmor is not enabled", "label=type:a_t": "SELinux is not enabled", "writable-cgroups=true": "needs cgroup v2",
+		"apparmor=unconfined": "", "label=disable": "", "writable-cgroups=false": "",
+	} {
+		s, err := ParseSecurity([]string{opt}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Check(Host{}, true); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", opt, err)
+		}
+		if err := s.Check(Host{AppArmor: true, CgroupV2: true}, true); (err == nil) != (opt != "label=type:a_t") {
+			t.Errorf("%s where it is: %v", opt, err)
+		}
+	}
+	for _, bad := range []string{"label=type", "label=what:x", "what", "what=x", "no-new-privileges=perhaps", "seccomp=/a/file", "systempaths=x"} {
 		if _, err := ParseSecurity([]string{bad}, false); err == nil {
 			t.Errorf("%s is accepted", bad)
 		}
