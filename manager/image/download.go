@@ -84,7 +84,7 @@ func (d *download) giveUp(ctx context.Context, w *content.Writer, cause error) {
 }
 
 func (d *download) copy(ctx context.Context, w *content.Writer, body io.Reader, rep *reporter) error {
-	buf := make([]byte, 256<<10)
+	buf := make([]byte, 128<<10)
 	id, n := shortDigest(d.desc.Digest), w.Offset()
 	for {
 		got, err := body.Read(buf)
@@ -143,28 +143,30 @@ type follower struct {
 	ctx  context.Context
 	stop func() bool
 	off  int64
-	blob *content.Blob // once the blob is committed
+
+	closed bool          // the writer: committed or given up, which the download's end tells
+	blob   *content.Blob // once the blob is committed
 }
 
 // Read implements io.Reader.
 func (f *follower) Read(p []byte) (int, error) {
-	if f.blob == nil {
+	for f.blob == nil {
 		w, ahead, err := f.wait()
 		if err != nil {
 			return 0, err
 		}
-		if w != nil {
-			n, err := w.ReadAt(p[:min(int64(len(p)), ahead)], f.off)
-			f.off += int64(n)
-			if n > 0 || !errors.Is(err, os.ErrClosed) {
-				return n, err
+		if w == nil {
+			if f.blob, err = f.d.store.Reader(f.ctx, f.d.desc.Digest); err != nil {
+				return 0, err
 			}
-			// It was committed in between.
-			return 0, nil
+			break
 		}
-		if f.blob, err = f.d.store.Reader(f.ctx, f.d.desc.Digest); err != nil {
-			return 0, err
+		n, err := w.ReadAt(p[:min(int64(len(p)), ahead)], f.off)
+		f.off += int64(n)
+		if n > 0 || !errors.Is(err, os.ErrClosed) {
+			return n, err
 		}
+		f.closed = true
 	}
 	if f.off == f.blob.Size() {
 		return 0, io.EOF
@@ -190,7 +192,7 @@ func (f *follower) wait() (*content.Writer, int64, error) {
 			return nil, 0, d.err
 		case d.done:
 			return nil, 0, nil
-		case d.writer != nil && d.written > f.off:
+		case d.writer != nil && d.written > f.off && !f.closed:
 			return d.writer, d.written - f.off, nil
 		}
 		d.changed.Wait()

@@ -35,7 +35,7 @@ func (s *Service) Import(ctx context.Context, ns string, src io.Reader, ref stri
 		if err != nil {
 			return fmt.Errorf("import: %w", err)
 		}
-		chain, err := s.applyLayer(ctx, h, "", "", b)
+		chain, err := s.applyLayer(ctx, h, alone, "", b)
 		_ = b.Close()
 		if err != nil {
 			return fmt.Errorf("import: %w", err)

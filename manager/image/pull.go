@@ -207,8 +207,7 @@ func (p *pull) storeDocuments(ctx context.Context, doc *document, passed []ocisp
 	return nil
 }
 
-// layers fetches the blobs that are missing, several at a time, and meanwhile unpacks them one after the other as
-// they come in.
+// layers fetches the blobs that are missing, several at a time, and meanwhile unpacks them as they come in.
 func (p *pull) layers(ctx context.Context, doc *document) error {
 	first, err := p.missingFrom(ctx, doc)
 	if err != nil {
@@ -218,23 +217,19 @@ func (p *pull) layers(ctx context.Context, doc *document) error {
 	// One group, so that the first error is the cause and not another goroutine's cancellation by it.
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(p.Downloads + 1)
-	group.Go(func() error { return p.unpack(ctx, doc, first, downloads) })
+	group.Go(func() error {
+		return p.unpackFrom(ctx, p.hold, first, unpacking{
+			doc: doc, rep: p.rep,
+			open: func(ctx context.Context, i int) (io.ReadCloser, error) {
+				return p.source(ctx, downloads, doc.layers[i])
+			},
+			done: func(i int) { p.rep.status(shortDigest(doc.layers[i].Digest), "Pull complete") },
+		})
+	})
 	for _, d := range order {
 		group.Go(func() error { return d.run(ctx, p.repo, p.rep) })
 	}
 	return group.Wait()
-}
-
-// unpack makes the snapshots from layer first on, each as its blob comes in.
-func (p *pull) unpack(ctx context.Context, doc *document, first int, downloads map[digest.Digest]*download) error {
-	for i := first; i < len(doc.layers); i++ {
-		err := p.unpackLayer(ctx, p.hold, doc, i, p.rep, func() (io.ReadCloser, error) { return p.source(ctx, downloads, doc.layers[i]) })
-		if err != nil {
-			return err
-		}
-		p.rep.status(shortDigest(doc.layers[i].Digest), "Pull complete")
-	}
-	return nil
 }
 
 // plan lists the blobs to fetch, each digest once, in the order of the layers.

@@ -375,6 +375,8 @@ func TestBlobsComeSideBySide(t *testing.T) {
 	if _, err := s.Pull(t.Context(), ns, g.start(t)+"/app:1", PullOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	if most != s.Downloads || most < 2 {
 		t.Errorf("%d blobs at once where %d are allowed", most, s.Downloads)
 	}

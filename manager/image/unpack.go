@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/base/cleanup"
@@ -44,13 +47,85 @@ func (s *Service) unpackStored(ctx context.Context, h *hold, doc *document, rep 
 	if err != nil {
 		return err
 	}
-	for i := first; i < len(doc.layers); i++ {
-		err := s.unpackLayer(ctx, h, doc, i, rep, func() (io.ReadCloser, error) { return s.Content.Reader(ctx, doc.layers[i].Digest) })
-		if err != nil {
-			return err
-		}
+	return s.unpackFrom(ctx, h, first, unpacking{doc: doc, rep: rep, open: func(ctx context.Context, i int) (io.ReadCloser, error) {
+		return s.Content.Reader(ctx, doc.layers[i].Digest)
+	}})
+}
+
+// unpackFrom makes the snapshots of the layers from first on. Where the snapshotter can stack they are unpacked side by
+// side, and each comes onto the one below when that is whole:
+//
+//	layer 0  ▓▓▓▓▓▓▓▓▓▓ commit ─┐
+//	layer 1  ▓▓▓▓▓▓▓    waits   └▶ onto 0, commit ─┐
+//	layer 2  ▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓                 └▶ onto 1, commit
+func (s *Service) unpackFrom(ctx context.Context, h *hold, first int, all unpacking) error {
+	stack, _ := s.Snapshots.(snapshot.Stacker)
+	width, begun := 1, 1
+	if stack != nil && stack.Stacks() {
+		width, begun = min(max(runtime.GOMAXPROCS(0), minUnpacks), maxUnpacks), maxBegun
 	}
-	return nil
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(begun) // in order, so that the lowest that is not whole is always one of those that run
+	places := make(chan struct{}, width)
+	below := make(chan struct{})
+	close(below)
+	for i := first; i < len(all.doc.layers); i++ {
+		u, whole := all, make(chan struct{})
+		u.i, u.below, below = i, below, whole
+		if begun > 1 && i > first {
+			u.stack = stack
+		}
+		places <- struct{}{}
+		u.leave = sync.OnceFunc(func() { <-places })
+		group.Go(func() error {
+			defer u.leave()
+			if err := s.unpackLayer(ctx, h, &u); err != nil {
+				return err
+			}
+			close(whole)
+			if u.done != nil {
+				u.done(i)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// How many layers of an image are unpacked at once, which takes two or three busy threads and 3 MB each; and with them
+// those that wait for the layers below.
+const (
+	minUnpacks = 2
+	maxUnpacks = 8
+	maxBegun   = 16
+)
+
+// unpacking is one layer of an image on its way into a snapshot.
+type unpacking struct {
+	doc   *document
+	i     int
+	below <-chan struct{}  // closed when the layer below has its snapshot
+	leave func()           // lets another layer begin
+	stack snapshot.Stacker // nil: it is begun when the one below is whole
+	open  func(context.Context, int) (io.ReadCloser, error)
+	done  func(int) // may be nil
+	rep   *reporter
+}
+
+// parent waits for the snapshot below and returns its key.
+func (u *unpacking) parent(ctx context.Context) (string, error) {
+	if u.stack != nil {
+		u.leave()
+	}
+	select {
+	case <-u.below:
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	if u.i == 0 {
+		return "", nil
+	}
+	return u.doc.chains[u.i-1], nil
 }
 
 // missingFrom returns the index of the first layer whose snapshot is not there, the number of layers when all are. One
@@ -69,41 +144,54 @@ func (s *Service) missingFrom(ctx context.Context, doc *document) (int, error) {
 	return len(doc.chains), nil
 }
 
-// unpackLayer makes the snapshot of layer i from what open gives, unless it is there. One caller at a time works on
-// a chainID; the others find it made.
-func (s *Service) unpackLayer(ctx context.Context, h *hold, doc *document, i int, rep *reporter, open func() (io.ReadCloser, error)) error {
-	unlock, err := s.chains.lock(ctx, doc.chains[i])
+// unpackLayer makes the snapshot of one layer, unless it is there. One caller at a time works on a chainID; the others
+// find it made. Who holds a chainID waits for those below it only.
+func (s *Service) unpackLayer(ctx context.Context, h *hold, u *unpacking) error {
+	chain, desc := u.doc.chains[u.i], u.doc.layers[u.i]
+	unlock, err := s.chains.lock(ctx, chain)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if _, err := s.Snapshots.Stat(ctx, doc.chains[i]); err == nil || !errdefs.IsNotFound(err) {
+	if _, err := s.Snapshots.Stat(ctx, chain); err == nil || !errdefs.IsNotFound(err) {
 		return err
 	}
-	r, err := open()
+	r, err := u.open(ctx, u.i)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = r.Close() }()
-	desc, parent := doc.layers[i], ""
-	if i > 0 {
-		parent = doc.chains[i-1]
-	}
-	bar := &barReader{r: r, rep: rep, id: shortDigest(desc.Digest), total: desc.Size, word: "Extracting"}
-	if _, err = s.applyLayer(ctx, h, parent, doc.image.RootFS.DiffIDs[i], bar); err != nil {
+	bar := &barReader{r: r, rep: u.rep, id: shortDigest(desc.Digest), total: desc.Size, word: "Extracting"}
+	want := u.doc.image.RootFS.DiffIDs[u.i]
+	if _, err = s.applyLayer(ctx, h, parentage{parent: u.parent, stack: u.stack}, want, bar); err != nil {
 		return fmt.Errorf("layer %s: %w", desc.Digest, err)
 	}
 	return nil
 }
 
-// applyLayer unpacks one layer onto parent and commits it under its chainID, which it returns. With want the
-// uncompressed stream must have that digest (attack I11); without, whatever it has.
-func (s *Service) applyLayer(ctx context.Context, h *hold, parent string, want digest.Digest, r io.Reader) (_ string, err error) {
+// parentage says what a layer comes onto.
+type parentage struct {
+	parent func(context.Context) (string, error) // "" for none; may wait
+	stack  snapshot.Stacker                      // nil: the parent is asked for first
+}
+
+// alone is the parentage of an image's only layer.
+var alone = parentage{parent: func(context.Context) (string, error) { return "", nil }}
+
+// applyLayer unpacks one layer and commits it under its chainID, which it returns. With want the uncompressed stream
+// must have that digest (attack I11); without, whatever it has.
+func (s *Service) applyLayer(ctx context.Context, h *hold, p parentage, want digest.Digest, r io.Reader) (_ string, err error) {
 	var undo cleanup.Stack
 	defer undo.Run(ctx, &err)
 	key := "extract-" + rand.Text() + " " + want.String()
 	if err := h.snapshots(ctx, key); err != nil {
 		return "", err
+	}
+	parent := ""
+	if p.stack == nil {
+		if parent, err = p.parent(ctx); err != nil {
+			return "", err
+		}
 	}
 	mounts, err := s.Snapshots.Prepare(ctx, key, parent)
 	if err != nil {
@@ -113,6 +201,15 @@ func (s *Service) applyLayer(ctx context.Context, h *hold, parent string, want d
 	target, err := targetOf(mounts, parent == "")
 	if err != nil {
 		return "", err
+	}
+	if p.stack != nil {
+		target.Overlay, target.Base = true, false
+		target.Below = func() (_ []string, err error) {
+			if parent, err = p.parent(ctx); err != nil {
+				return nil, err
+			}
+			return onto(ctx, p.stack, key, parent)
+		}
 	}
 	got, err := layer.Apply(ctx, target, r, layer.Limits{})
 	if err != nil {
@@ -138,6 +235,16 @@ func (s *Service) applyLayer(ctx context.Context, h *hold, parent string, want d
 	}
 	undo.Release()
 	return chain, nil
+}
+
+// onto puts the snapshot on its parent and returns the directories of the layers below.
+func onto(ctx context.Context, stack snapshot.Stacker, key, parent string) ([]string, error) {
+	mounts, err := stack.Onto(ctx, key, parent)
+	if err != nil {
+		return nil, fmt.Errorf("prepare snapshot: %w", err)
+	}
+	target, err := targetOf(mounts, false)
+	return target.Lower, err
 }
 
 // roomError says what to do about a full disk.

@@ -20,6 +20,7 @@ type attrs struct {
 	uid, gid     int
 	atime, mtime unix.Timespec
 	hasTimes     bool
+	implied      bool // of a directory that the archive does not name: as the layers below have it
 	xattrs       map[string]string
 }
 

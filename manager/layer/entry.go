@@ -290,8 +290,13 @@ func (t *tree) hardLink(parent int, base, target string) error {
 	}
 	dir, name := splitName(path.Join(t.base, rel))
 	from, err := openIn(t.root, dir, unix.O_PATH|unix.O_DIRECTORY, t.resolve)
-	if errors.Is(err, unix.ENOENT) && len(t.lower) > 0 {
-		from, err = t.makeParents(dir)
+	if errors.Is(err, unix.ENOENT) {
+		var lower []int
+		if lower, err = t.below(); err == nil && len(lower) > 0 {
+			from, err = t.makeParents(dir)
+		} else if err == nil {
+			err = unix.ENOENT
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("hard link to %q: %w", target, err)
@@ -313,7 +318,11 @@ func (t *tree) hardLink(parent int, base, target string) error {
 // copyUp brings the regular file rel from the nearest lower layer into the open directory dir.
 func (t *tree) copyUp(dir int, rel string) error {
 	_, base := splitName(rel)
-	for _, lower := range t.lower {
+	below, err := t.below()
+	if err != nil {
+		return err
+	}
+	for _, lower := range below {
 		fd, err := openIn(lower, rel, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, t.resolve)
 		if errors.Is(err, unix.ENOENT) {
 			continue

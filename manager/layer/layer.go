@@ -20,6 +20,9 @@ type Target struct {
 	// Lower are the directories of the parent layers, nearest first; they give parents that a layer does not name
 	// itself their owners and modes, and hard links their files. Only with Overlay.
 	Lower []string
+	// Below gives them later, in place of Lower: called once, when the first is needed, before directories get their
+	// attributes at the latest. It may wait until they are whole.
+	Below func() ([]string, error)
 	// Overlay keeps whiteouts in overlayfs form (a character device 0:0; trusted.overlay.opaque="y"), since the
 	// parents lie below as further layers. Otherwise Dir holds the parents' files already, and they are deleted.
 	Overlay bool

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	chunkSize  = 256 << 10
+	chunkSize  = 128 << 10
 	chunkAhead = 8 // chunks decompressed ahead of the slower of the two readers
 	// sniffSize is the length of the longest magic number looked at.
 	sniffSize = 4

@@ -26,6 +26,7 @@ type tree struct {
 	into    *Into  // nil for a layer
 	resolve uint64 // openat2's, of every lookup
 	lower   []int
+	later   func() ([]string, error) // opens lower; nil when that is done
 	overlay bool
 	fresh   bool
 	limits  Limits
@@ -42,7 +43,7 @@ type tree struct {
 }
 
 // buffers are the copy buffers of trees.
-var buffers = sync.Pool{New: func() any { b := make([]byte, 1<<20); return &b }}
+var buffers = sync.Pool{New: func() any { b := make([]byte, 1<<18); return &b }}
 
 func openTree(target Target, limits Limits) (*tree, error) {
 	t := &tree{
@@ -56,15 +57,30 @@ func openTree(target Target, limits Limits) (*tree, error) {
 	if t.root, err = openDir(target.Dir); err != nil {
 		return nil, err
 	}
-	for _, dir := range target.Lower {
+	if t.later = target.Below; t.later == nil {
+		t.later = func() ([]string, error) { return target.Lower, nil }
+	}
+	return t, nil
+}
+
+// below opens the directories of the parent layers, nearest first.
+func (t *tree) below() ([]int, error) {
+	later := t.later
+	if t.later = nil; later == nil {
+		return t.lower, nil
+	}
+	dirs, err := later()
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range dirs {
 		fd, err := openDir(dir)
 		if err != nil {
-			t.close()
 			return nil, err
 		}
 		t.lower = append(t.lower, fd)
 	}
-	return t, nil
+	return t.lower, nil
 }
 
 func openDir(dir string) (int, error) {
@@ -155,7 +171,7 @@ func (t *tree) parent(dir string) (int, error) {
 	return fd, nil
 }
 
-// makeParents makes the missing part of dir, with the owners and modes that the layers below give it.
+// makeParents makes the missing part of dir, to which finishDirs gives the owners and modes of the layers below.
 func (t *tree) makeParents(dir string) (int, error) {
 	fd, err := unix.Dup(t.root)
 	if err != nil {
@@ -186,14 +202,13 @@ func (t *tree) makeImplied(parent int, rel string) (int, error) {
 	if err := unix.Mkdirat(parent, base, 0o700); err != nil {
 		return -1, err // EEXIST here is a link that leads nowhere
 	}
-	a := t.lowerAttrs(rel)
-	if err := t.deferAttrs(rel, a); err != nil {
+	if err := t.deferAttrs(rel, attrs{implied: true}); err != nil {
 		return -1, err
 	}
 	return unix.Openat(parent, base, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 }
 
-// lowerAttrs are those of directory rel in the nearest lower layer that has it, or 0755 root:root.
+// lowerAttrs, which comes after below, are those of directory rel in the nearest lower layer that has it, or 0755 root:root.
 func (t *tree) lowerAttrs(rel string) attrs {
 	for _, lower := range t.lower {
 		fd, err := openIn(lower, rel, unix.O_RDONLY|unix.O_DIRECTORY, t.resolve|unix.RESOLVE_NO_SYMLINKS)
@@ -227,7 +242,13 @@ func (t *tree) deferAttrs(rel string, a attrs) error {
 
 // finishDirs gives all directories their modes, owners and times.
 func (t *tree) finishDirs() error {
+	if _, err := t.below(); err != nil {
+		return err
+	}
 	for rel, a := range t.dirs {
+		if a.implied {
+			a = t.lowerAttrs(rel)
+		}
 		fd, err := openIn(t.root, rel, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, t.resolve)
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 			continue // replaced or deleted by a later entry

@@ -73,6 +73,63 @@ func (s *Store) create(ctx context.Context, kind Kind, key, parent string, opts 
 	return mounts, nil
 }
 
+// stacking is a Driver whose snapshots hold only their own files.
+type stacking interface {
+	// Stack makes l, which was created without parents, one on top of l.Parents.
+	Stack(l Layout) error
+}
+
+// Stacks implements Stacker.
+func (s *Store) Stacks() bool {
+	_, ok := s.driver.(stacking)
+	return ok
+}
+
+// Onto implements Stacker.
+func (s *Store) Onto(_ context.Context, key, parent string) (_ []mount.Mount, err error) {
+	driver, ok := s.driver.(stacking)
+	if !ok {
+		return nil, errdefs.NotImplemented("snapshot %s: %s copies its parents' files: prepare it on top of %s", key, s.driver.Name(), parent)
+	}
+	var l Layout
+	n, err := s.occupy(key, "being put on its parent", func(n *node) error {
+		if n.Kind != Active || n.Parent != "" {
+			return errdefs.FailedPrecondition("snapshot %s: only an active one without a parent can be put on top of one", key)
+		}
+		if err := s.isParent(key, parent); err != nil {
+			return err
+		}
+		n.Parent = parent
+		l, err = s.layout(n)
+		if err != nil {
+			n.Parent = ""
+			return err
+		}
+		s.children[parent]++
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer s.rest(n)
+	if err := driver.Stack(l); err != nil {
+		return nil, fmt.Errorf("snapshot %s: %w", key, explain(err))
+	}
+	return s.driver.Mounts(l)
+}
+
+// isParent checks that a snapshot can come on top of parent. The lock is held.
+func (s *Store) isParent(key, parent string) error {
+	p, err := s.find(parent)
+	if err != nil {
+		return fmt.Errorf("snapshot %s: parent: %w", key, err)
+	}
+	if p.Kind != Committed {
+		return errdefs.InvalidArgument("snapshot %s: parent %s is not committed", key, parent)
+	}
+	return nil
+}
+
 // reserve takes the node's key, its parent and a directory number.
 func (s *Store) reserve(n *node) (Layout, error) {
 	if n.Key == "" || len(n.Key) > maxKey {
@@ -87,12 +144,8 @@ func (s *Store) reserve(n *node) (Layout, error) {
 		return Layout{}, errdefs.AlreadyExists("snapshot %s: already exists", n.Key)
 	}
 	if n.Parent != "" {
-		p, err := s.find(n.Parent)
-		if err != nil {
-			return Layout{}, fmt.Errorf("snapshot %s: parent: %w", n.Key, err)
-		}
-		if p.Kind != Committed {
-			return Layout{}, errdefs.InvalidArgument("snapshot %s: parent %s is not committed", n.Key, n.Parent)
+		if err := s.isParent(n.Key, n.Parent); err != nil {
+			return Layout{}, err
 		}
 	}
 	n.Dir = strconv.FormatUint(s.next, 10)

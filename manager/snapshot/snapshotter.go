@@ -68,6 +68,17 @@ type Viewer interface {
 	Below(ctx context.Context, key, path string) ([]mount.Mount, error)
 }
 
+// Stacker lets layers be unpacked side by side: each into a snapshot without a parent, which comes onto its own when that
+// is there.
+type Stacker interface {
+	// Stacks reports whether the driver can do it: one that copies its parents' files cannot.
+	Stacks() bool
+	// Onto puts an active snapshot that has no parent on top of a committed one, and says how to mount it now. Its files
+	// must not depend on a parent's, but in the form that overlayfs knows. It is in no record before the Commit: an
+	// active snapshot that a crash leaves is removed whatever its parent.
+	Onto(ctx context.Context, key, parent string) ([]mount.Mount, error)
+}
+
 // Option changes how a snapshot is made.
 type Option func(*Config)
 

@@ -97,6 +97,11 @@ func (d *Driver) Create(_ context.Context, l snapshot.Layout) error {
 	return mkdir(filepath.Join(l.Dir, workDir), 0o711)
 }
 
+// Stack gives <dir>/fs the owner and mode that Create would have given it.
+func (d *Driver) Stack(l snapshot.Layout) error {
+	return inherit(filepath.Join(l.Parents[0], snapshot.Files), filepath.Join(l.Dir, snapshot.Files))
+}
+
 func mkdir(path string, mode os.FileMode) error {
 	if err := os.Mkdir(path, mode); err != nil && !errors.Is(err, os.ErrExist) {
 		return err

@@ -23,7 +23,7 @@ import (
 func Run(t *testing.T, open func(t *testing.T) snapshot.Snapshotter) {
 	for name, test := range map[string]func(*testing.T, snapshot.Snapshotter){
 		"Layers": layers, "Errors": errs, "Whiteouts": whiteouts, "View": view, "Owner": owner,
-		"Race": race, "Usage": usage, "ManyLayers": manyLayers, "Walk": walk, "Volatile": volatileSnapshots,
+		"Race": race, "Usage": usage, "ManyLayers": manyLayers, "Walk": walk, "Volatile": volatileSnapshots, "Onto": onto,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
@@ -39,6 +39,64 @@ func at(t *testing.T, mounts []mount.Mount, fn func(dir int)) {
 	fn(int(f.Fd()))
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// onto: layers that were filled side by side come onto each other; what has a parent, or none that is whole, does not.
+func onto(t *testing.T, s snapshot.Snapshotter) {
+	stack, ok := s.(snapshot.Stacker)
+	if !ok {
+		return
+	}
+	ctx := t.Context()
+	first := must[[]mount.Mount](t)(s.Prepare(ctx, "a", ""))
+	second := must[[]mount.Mount](t)(s.Prepare(ctx, "b", ""))
+	if !stack.Stacks() {
+		if _, err := stack.Onto(ctx, "b", "x"); !errdefs.Is(err, errdefs.ErrNotImplemented) {
+			t.Errorf("a driver that cannot: %v", err)
+		}
+		return
+	}
+	at(t, second, func(dir int) { write(t, dir, "upper", "2") })
+	at(t, first, func(dir int) {
+		write(t, dir, "lower", "1")
+		if err := unix.Fchmodat(dir, ".", 0o711, 0); err != nil {
+			t.Fatal(err)
+		}
+	})
+	for _, parent := range []string{"a", "none"} { // active, and not there
+		if _, err := stack.Onto(ctx, "b", parent); err == nil {
+			t.Errorf("came onto %s", parent)
+		}
+	}
+	if err := s.Commit(ctx, "A", "a"); err != nil {
+		t.Fatal(err)
+	}
+	at(t, must[[]mount.Mount](t)(stack.Onto(ctx, "b", "A")), func(dir int) {
+		if got := read(t, dir, "lower") + read(t, dir, "upper"); got != "12" {
+			t.Errorf("the files are %q", got)
+		}
+		var st unix.Stat_t
+		if err := unix.Fstat(dir, &st); err != nil || st.Mode&0o777 != 0o711 {
+			t.Errorf("the root's mode is %o: %v", st.Mode&0o777, err)
+		}
+	})
+	if _, err := stack.Onto(ctx, "b", "A"); err == nil {
+		t.Error("came onto a second parent")
+	}
+	if err := s.Remove(ctx, "A"); err == nil {
+		t.Error("a parent was removed")
+	}
+	if err := s.Commit(ctx, "B", "b"); err != nil {
+		t.Fatal(err)
+	}
+	if info := must[snapshot.Info](t)(s.Stat(ctx, "B")); info.Parent != "A" {
+		t.Errorf("its parent is %q", info.Parent)
+	}
+	for _, key := range []string{"B", "A"} {
+		if err := s.Remove(ctx, key); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
