@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -111,13 +112,11 @@ func (s *Service) Attach(ctx context.Context, e Endpoint, netns *os.File) (err e
 	}
 	s.mark(c, true)
 	undo.Add(func(context.Context) error { s.mark(c, false); return nil })
-	if len(e.Ports) > 0 {
-		if s.wall == nil {
-			s.log.WarnContext(ctx, "ports are not published: the firewall is off", "container", e.Container, "network", m.Name)
-		}
-		if err := s.firewalled(func(t *firewall.Table) error { return t.Publish(e.WallPorts()) }); err != nil {
-			return fmt.Errorf("container %s: publish ports: %w", e.label(), err)
-		}
+	if len(e.Ports) > 0 && s.wall == nil {
+		s.log.WarnContext(ctx, "ports are not published: the firewall is off", "container", e.Container, "network", m.Name)
+	}
+	if err := s.firewalled(func(t *firewall.Table) error { return t.Connect(e.WallPorts(), e.Bindings(m.Network)) }); err != nil {
+		return fmt.Errorf("container %s: publish ports: %w", e.label(), err)
 	}
 	undo.Release()
 	return nil
@@ -236,6 +235,9 @@ func (s *Service) detach(ctx context.Context, e Endpoint, drop func(string) erro
 	var failed error
 	if published {
 		failed = s.firewalled(func(t *firewall.Table) error { return t.Withdraw(e.WallPorts()) })
+		if m != nil {
+			s.unbindLater(e.Bindings(m.Network))
+		}
 	}
 	failed = errors.Join(failed, drop(e.HostLink))
 	for _, a := range e.udpTargets() {
@@ -257,6 +259,36 @@ func (s *Service) detach(ctx context.Context, e Endpoint, drop func(string) erro
 		return fmt.Errorf("container %s: detach: %w", e.label(), failed)
 	}
 	return nil
+}
+
+// unbinding is how long what a link that is gone was allowed to send waits for company: its name never comes again.
+const unbinding = time.Second
+
+func (s *Service) unbindLater(bindings []firewall.Binding) {
+	if s.wall == nil || len(bindings) == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unbound = append(s.unbound, bindings)
+	if s.unbinder == nil {
+		s.unbinder = time.AfterFunc(unbinding, s.unbind)
+	}
+}
+
+// unbind takes what endpoints that are gone were allowed to send out of the firewall.
+func (s *Service) unbind() {
+	s.mu.Lock()
+	all := slices.Concat(s.unbound...)
+	s.unbound = nil
+	if s.unbinder != nil {
+		s.unbinder.Stop()
+		s.unbinder = nil
+	}
+	s.mu.Unlock()
+	if err := s.firewalled(func(t *firewall.Table) error { return t.Unbind(all) }); err != nil {
+		s.log.Warn("the firewall keeps addresses of links that are gone", "op", "unbind", "err", err)
+	}
 }
 
 // udpTargets are the endpoint's addresses that UDP ports lead to.

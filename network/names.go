@@ -89,7 +89,10 @@ func (c Config) defaultBridge() string {
 func (c Config) bridgeName(id string) string { return fill(c.Instance+"-", id) }
 
 // linkPrefix begins the names of the host ends of this instance's veth pairs: "conexv", "cx1a2b3cv".
-func (c Config) linkPrefix() string { return c.Instance + string(linkMark) }
+func (c Config) linkPrefix() string { return LinkPrefix(c.Instance) }
+
+// LinkPrefix begins the names of an instance's links of containers.
+func LinkPrefix(instance string) string { return instance + string(linkMark) }
 
 // linkMark follows the instance in the names of containers' links, and in no bridge's name.
 const linkMark = 'v'

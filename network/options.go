@@ -69,6 +69,7 @@ type Network struct {
 	Mode4      GatewayMode       `json:"mode4,omitempty"`
 	Mode6      GatewayMode       `json:"mode6,omitempty"`
 	Interfaces string            `json:"interfaces,omitempty"` // prefix of containers' interface names, default "eth"
+	Spoofing   bool              `json:"spoofing,omitempty"`   // containers may send from addresses that are not theirs
 	Options    map[string]string `json:"options,omitempty"`
 }
 

@@ -219,13 +219,14 @@ func (s *Service) Audit() ([]string, error) {
 }
 
 func (s *Service) auditFirewall() ([]string, error) {
-	networks, ports := s.walls()
-	if len(networks) == 0 {
+	s.unbind()
+	state := s.walls()
+	if len(state.Networks) == 0 {
 		if exists, err := s.wall.Exists(); err != nil || !exists {
 			return nil, err // a daemon that never had a network needs no table
 		}
 	}
-	return s.wall.Differences(networks, ports)
+	return s.wall.Differences(state)
 }
 
 // missingLinks tells which records have no link in the kernel.
@@ -264,7 +265,7 @@ func (s *Service) missingLinks() ([]string, error) {
 // RemoveAll removes every kernel object of this instance and forgets all records: for an uninstall, and for tests.
 func (s *Service) RemoveAll(ctx context.Context) error {
 	s.mu.Lock()
-	s.networks, s.endpoints = map[string]*member{}, map[string]*connection{}
+	s.networks, s.endpoints, s.unbound = map[string]*member{}, map[string]*connection{}, nil
 	s.mu.Unlock()
 	s.ports.Close()
 	return errors.Join(s.removeTable(), s.sweep(ctx))

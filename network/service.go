@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/linux/netlink"
@@ -49,6 +51,8 @@ type Service struct {
 	networks  map[string]*member
 	endpoints map[string]*connection // by endpoint id
 	directory directory              // the endpoints by name; nil after a change
+	unbound   [][]firewall.Binding   // of endpoints that are gone: still in the firewall, until unbinder
+	unbinder  *time.Timer            // nil when there are none
 }
 
 // member is one network at work.
@@ -90,7 +94,7 @@ func New(config Config, log *slog.Logger) (*Service, error) {
 		return nil, fmt.Errorf("network: %w", err)
 	}
 	if !config.FirewallOff {
-		if s.wall, err = firewall.Open(config.Table); err != nil {
+		if s.wall, err = firewall.Open(config.Table, config.linkPrefix()); err != nil {
 			_ = s.links.Close()
 			_ = s.flows.Close()
 			return nil, fmt.Errorf("network: %w", err)
@@ -105,6 +109,7 @@ func (s *Service) Close() error {
 	s.ports.Close()
 	s.dns.Shut()
 	s.stop()
+	s.unbind()
 	for _, g := range s.guards {
 		_ = g.Close()
 	}
@@ -203,23 +208,26 @@ func (s *Service) Usage(id string) []Usage {
 	return all
 }
 
-// walls returns what the firewall should hold: of all networks and of the published endpoints.
-func (s *Service) walls() ([]firewall.Network, []firewall.Port) {
+// walls returns what the firewall should hold: of all networks and of the connected endpoints.
+func (s *Service) walls() firewall.State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var networks []firewall.Network
+	var all firewall.State
 	for _, id := range slices.Sorted(maps.Keys(s.networks)) {
 		if m := s.networks[id]; m.Driver == DriverBridge {
-			networks = append(networks, m.Wall())
+			all.Networks = append(all.Networks, m.Wall())
 		}
 	}
-	var ports []firewall.Port
 	for _, c := range s.endpoints {
-		if c.published {
-			ports = append(ports, c.WallPorts()...)
+		if m := s.networks[c.Network]; c.published && m != nil {
+			all.Ports = append(all.Ports, c.WallPorts()...)
+			all.Bindings = append(all.Bindings, c.Bindings(m.Network)...)
 		}
 	}
-	return networks, ports
+	for _, gone := range s.unbound {
+		all.Bindings = append(all.Bindings, gone...)
+	}
+	return all
 }
 
 // Wall is what the firewall knows of a bridge network.
@@ -241,6 +249,33 @@ func (e *Endpoint) WallPorts() []firewall.Port {
 			Target: netip.AddrPortFrom(e.target(p.HostIP), p.ContainerPort)})
 	}
 	return ports
+}
+
+// Bindings are what the endpoint's link may send from.
+func (e *Endpoint) Bindings(n Network) []firewall.Binding {
+	if n.Driver != DriverBridge {
+		return nil
+	}
+	b := firewall.Binding{Container: e.Container, Link: e.HostLink}
+	if n.Spoofing {
+		return []firewall.Binding{b}
+	}
+	b.MAC, _ = net.ParseMAC(e.MAC) // ours: always well-formed
+	all := make([]firewall.Binding, 0, 3)
+	add := func(a netip.Addr) {
+		b.Address = a
+		all = append(all, b)
+	}
+	for _, p := range e.addresses() {
+		add(p.Addr())
+	}
+	for _, a := range e.LinkLocal {
+		add(a)
+	}
+	if e.Address6.IsValid() {
+		add(bridge.LinkLocal(b.MAC).Addr())
+	}
+	return all
 }
 
 // firewalled runs a change of the firewall, unless it is off. When the change finds the table or a part of it gone

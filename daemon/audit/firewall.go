@@ -8,7 +8,7 @@ import (
 // lookFirewall compares the instance's nft table with the records. A table that is not there is none of a daemon
 // that runs with --iptables=false, or of one that never had a network.
 func lookFirewall(t Target, r Records) ([]string, error) {
-	table, err := firewall.Open(t.Instance)
+	table, err := firewall.Open(t.Instance, network.LinkPrefix(t.Instance))
 	if err != nil {
 		return nil, err
 	}
@@ -16,18 +16,19 @@ func lookFirewall(t Target, r Records) ([]string, error) {
 	if there, err := table.Exists(); err != nil || !there {
 		return nil, err
 	}
-	var networks []firewall.Network
+	var state firewall.State
+	byID := map[string]network.Network{}
 	for _, n := range r.Networks {
-		if n.Driver != network.DriverBridge {
-			continue
+		byID[n.ID] = n
+		if n.Driver == network.DriverBridge {
+			state.Networks = append(state.Networks, n.Wall())
 		}
-		networks = append(networks, n.Wall())
 	}
-	var ports []firewall.Port
 	for _, endpoints := range r.Running {
 		for _, e := range endpoints {
-			ports = append(ports, e.WallPorts()...)
+			state.Ports = append(state.Ports, e.WallPorts()...)
+			state.Bindings = append(state.Bindings, e.Bindings(byID[e.Network])...)
 		}
 	}
-	return table.Differences(networks, ports)
+	return table.Differences(state)
 }

@@ -73,6 +73,8 @@ func bridgeOptions(n *network.Network, options map[string]string) error {
 			n.EnableIPv4, err = strconv.ParseBool(value)
 		case "com.docker.network.enable_ipv6":
 			n.EnableIPv6, err = strconv.ParseBool(value)
+		case "conex.network.spoofing":
+			n.Spoofing, err = strconv.ParseBool(value)
 		case "com.docker.network.bridge.default_bridge":
 		default:
 			if strings.HasPrefix(key, "com.docker.network.") {

@@ -27,10 +27,11 @@ func In(ns *os.File, f func() error) error {
 func NewNamespace(f func() error) (*os.File, error) {
 	var ns *os.File
 	err := onThread(func() error { return unix.Unshare(unix.CLONE_NEWNET) }, func() error {
-		var err error
-		if ns, err = os.Open(threadNamespace); err != nil {
+		fd, err := unix.Open(threadNamespace, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
 			return err
 		}
+		ns = os.NewFile(uintptr(fd), threadNamespace)
 		return f()
 	})
 	if err != nil {

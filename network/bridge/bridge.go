@@ -114,18 +114,22 @@ func (l *Links) configure(link netlink.Link, b Bridge) error {
 	if err != nil {
 		return err
 	}
+	wanted := b.Addresses
+	if b.IPv6 {
+		wanted = append(slices.Clone(wanted), LinkLocal(b.MAC))
+	}
 	there := map[netip.Prefix]bool{}
 	for _, a := range addresses {
-		if a.Index != link.Index || a.Prefix.Addr().Is6() && a.Prefix.Addr().IsLinkLocalUnicast() {
+		if a.Index != link.Index {
 			continue
 		}
-		if slices.Contains(b.Addresses, a.Prefix) {
+		if slices.Contains(wanted, a.Prefix) {
 			there[a.Prefix] = true
 		} else if err := l.route.DeleteAddress(link.Index, a.Prefix); err != nil {
 			return err
 		}
 	}
-	for _, a := range b.Addresses {
+	for _, a := range wanted {
 		if !there[a] {
 			if err := l.route.AddAddress(link.Index, a); err != nil {
 				return err
@@ -143,12 +147,19 @@ func (l *Links) configure(link netlink.Link, b Bridge) error {
 	return nil
 }
 
+// LinkLocal derives the address that an interface would give itself (RFC 4291 appendix A). Given by hand it counts at once, while
+// the kernel would look for duplicates for a second; until then a bridge asks for no neighbour.
+func LinkLocal(mac net.HardwareAddr) netip.Prefix {
+	a := [16]byte{0: 0xfe, 1: 0x80, 8: mac[0] ^ 2, 9: mac[1], 10: mac[2], 11: 0xff, 12: 0xfe, 13: mac[3], 14: mac[4], 15: mac[5]}
+	return netip.PrefixFrom(netip.AddrFrom16(a), 64)
+}
+
 // configureIPv6 turns IPv6 of a bridge on or off. An IPv4 network's has no link-local address by which containers could reach
 // the host's services. One with IPv6 heeds no router advertisement: containers would send them (CVE-2020-13401).
 func configureIPv6(b Bridge) error {
 	settings := [][2]string{{"disable_ipv6", "1"}}
 	if b.IPv6 {
-		settings = [][2]string{{"accept_ra", "0"}, {"accept_redirects", "0"}, {"accept_dad", "0"}, {"disable_ipv6", "0"}}
+		settings = [][2]string{{"accept_ra", "0"}, {"accept_redirects", "0"}, {"addr_gen_mode", "1"}, {"disable_ipv6", "0"}}
 	}
 	for _, x := range settings {
 		err := sysctl("ipv6", b.Name, x[0], x[1])
@@ -163,6 +174,16 @@ func configureIPv6(b Bridge) error {
 		}
 	}
 	return nil
+}
+
+// setSysctl is sysctl for a fresh namespace, where nothing is there already: in as few system calls as can be.
+func setSysctl(path, value string) error {
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	_, err = unix.Write(fd, []byte(value))
+	return errors.Join(err, unix.Close(fd))
 }
 
 // sysctl writes net.FAMILY.conf.LINK.NAME, when it is not there already.

@@ -79,27 +79,29 @@ func configureInside(p Inside, ns *os.File) error {
 		if err != nil {
 			return err
 		}
+		addresses := p.Addresses
 		if p.IPv6 {
 			if err := enableIPv6(p.Interface); err != nil {
 				return err
 			}
+			addresses = append([]netip.Prefix{LinkLocal(link.MAC)}, addresses...)
 		}
 		for _, line := range p.Sysctls {
 			if err := interfaceSysctl(p.Interface, line); err != nil {
 				return err
 			}
 		}
-		if err := inside.Configure(link.Index, netlink.Interface{Addresses: p.Addresses, Gateways: p.Gateways, Direct: p.Direct}); err != nil {
+		if err := inside.Configure(link.Index, netlink.Interface{Addresses: addresses, Gateways: p.Gateways, Direct: p.Direct}); err != nil {
 			return err
 		}
 		return inside.AwaitReady(p.Interface, carrier)
 	})
 }
 
-// enableIPv6 lets an interface that is still down have IPv6: addresses that count at once, and none by router advertisements,
+// enableIPv6 lets an interface that is still down have IPv6: the addresses that it is given, and none by router advertisements,
 // which another container could send (CVE-2020-13401). Other interfaces of the namespace stay without.
 func enableIPv6(name string) error {
-	for _, x := range [][2]string{{"accept_ra", "0"}, {"accept_dad", "0"}, {"disable_ipv6", "0"}} {
+	for _, x := range [][2]string{{"accept_ra", "0"}, {"addr_gen_mode", "1"}, {"disable_ipv6", "0"}} {
 		if err := sysctl("ipv6", name, x[0], x[1]); err != nil {
 			return err
 		}
@@ -197,7 +199,7 @@ func NewNamespace() (*os.File, error) {
 			return err
 		}
 		defer func() { _ = s.Close() }()
-		if err := sysctl("ipv6", "default", "disable_ipv6", "1"); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := setSysctl("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1"); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 		return s.SetUp("lo")

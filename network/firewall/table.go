@@ -8,9 +8,9 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
-	"github.com/google/nftables/userdata"
 	"golang.org/x/sys/unix"
 
+	"github.com/conex-containers/conex/linux/netlink"
 	"github.com/conex-containers/conex/linux/nft"
 )
 
@@ -23,23 +23,30 @@ type Port struct {
 	Target    netip.AddrPort // inside
 }
 
-// Table is the daemon's nftables table.
+// Table is the daemon's nftables table, with the guard beside it: a table of family bridge of the same name.
 type Table struct {
-	conn  *nft.Conn
-	table *nftables.Table
-	sets  map[string]*nftables.Set
+	part
+	guard part
+	quick *netlink.Socket // for what every start of a container does
+}
+
+// State is what there should be.
+type State struct {
+	Networks []Network
+	Ports    []Port
+	Bindings []Binding
 }
 
 // elementsPerMessage keeps a message's element list below the 64 KiB that one attribute can hold.
 const elementsPerMessage = 200
 
-// Open connects to the table of that name; nothing is made yet.
-func Open(name string) (*Table, error) {
+// Open connects to the tables of that name; nothing is made yet. The names of containers' links begin with links.
+func Open(name, links string) (*Table, error) {
 	conn, err := nft.Open()
 	if err != nil {
 		return nil, fmt.Errorf("nftables: %w", err)
 	}
-	t := &Table{conn: conn, table: &nftables.Table{Name: name, Family: nftables.TableFamilyINet}}
+	t := &Table{part: part{conn: conn, table: &nftables.Table{Name: name, Family: nftables.TableFamilyINet}, base: baseChains}}
 	t.sets = map[string]*nftables.Set{
 		mapPorts:     {KeyType: nft.PortKey, DataType: nft.TargetData},
 		mapAddresses: {KeyType: nft.AddressKey, DataType: nft.TargetData},
@@ -54,14 +61,17 @@ func Open(name string) (*Table, error) {
 	for _, name := range []string{mapForward, mapInternal, mapNAT} {
 		t.sets[name].KeyByteOrder = binaryutil.NativeEndian // or nft lists the names as empty strings
 	}
-	for name, set := range t.sets {
-		set.Name, set.Table, set.IsMap = name, t.table, set.DataType.Name != ""
+	t.name()
+	t.guard = newGuard(conn, name, links)
+	if t.quick, err = netlink.OpenFilter(); err != nil {
+		_ = conn.Close()
+		return nil, err
 	}
 	return t, nil
 }
 
 // Close disconnects; the table stays in force.
-func (t *Table) Close() error { return t.conn.Close() }
+func (t *Table) Close() error { return errors.Join(t.conn.Close(), t.quick.Close()) }
 
 // IsMissing reports whether an error means that the table or a part of it is gone ("nft flush ruleset"): the
 // caller's answer is Reconcile.
@@ -89,15 +99,6 @@ func (d dispatch) element() nftables.SetElement {
 		VerdictData: &expr.Verdict{Kind: expr.VerdictJump, Chain: d.chain}}
 }
 
-func (t *Table) addChain(c *nftables.Conn, ch chain) {
-	made := c.AddChain(&nftables.Chain{Table: t.table, Name: ch.name, Type: ch.kind, Hooknum: ch.hook, Priority: ch.priority})
-	c.FlushChain(made)
-	for _, r := range ch.rules {
-		c.AddRule(&nftables.Rule{Table: t.table, Chain: made, Exprs: r.exprs,
-			UserData: userdata.AppendString(nil, userdata.TypeComment, r.comment)})
-	}
-}
-
 // RemoveNetwork removes the network's chains.
 func (t *Table) RemoveNetwork(n Network) error {
 	return t.conn.Update(func(c *nftables.Conn) error {
@@ -115,12 +116,17 @@ func (t *Table) RemoveNetwork(n Network) error {
 	})
 }
 
-// Publish adds the ports in one transaction.
-func (t *Table) Publish(ports []Port) error {
+// Connect adds a container's ports and what its links may send, in one transaction.
+func (t *Table) Connect(ports []Port, bindings []Binding) error {
 	if len(ports) == 0 {
-		return nil
+		return t.bind(bindings)
 	}
-	return t.conn.Update(func(c *nftables.Conn) error { return t.change(c.SetAddElements, ports) })
+	return t.conn.Update(func(c *nftables.Conn) error {
+		if err := t.change(c.SetAddElements, portElements(ports)); err != nil {
+			return err
+		}
+		return t.guard.change(c.SetAddElements, boundElements(bindings))
+	})
 }
 
 // Withdraw removes the ports in one transaction. When one of them is not there none is removed (IsMissing).
@@ -128,33 +134,24 @@ func (t *Table) Withdraw(ports []Port) error {
 	if len(ports) == 0 {
 		return nil
 	}
-	return t.conn.Update(func(c *nftables.Conn) error { return t.change(c.SetDeleteElements, ports) })
+	return t.conn.Update(func(c *nftables.Conn) error { return t.change(c.SetDeleteElements, portElements(ports)) })
 }
 
-// change adds or deletes the ports' elements.
-func (t *Table) change(do func(*nftables.Set, []nftables.SetElement) error, ports []Port) error {
-	lists := map[string][]nftables.SetElement{}
+// Unbind removes what links that are gone were allowed to send, in one transaction, as Withdraw does.
+func (t *Table) Unbind(bindings []Binding) error {
+	if len(bindings) == 0 {
+		return nil
+	}
+	return t.conn.Update(func(c *nftables.Conn) error { return t.guard.change(c.SetDeleteElements, boundElements(bindings)) })
+}
+
+func portElements(ports []Port) elements {
+	lists := elements{}
 	for _, p := range ports {
 		set, e := p.element()
 		lists[set] = append(lists[set], e)
 	}
-	for set, list := range lists {
-		if err := t.chunked(do, set, list); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (t *Table) chunked(do func(*nftables.Set, []nftables.SetElement) error, set string, list []nftables.SetElement) error {
-	for len(list) > 0 {
-		n := min(len(list), elementsPerMessage)
-		if err := do(t.sets[set], list[:n]); err != nil {
-			return err
-		}
-		list = list[n:]
-	}
-	return nil
+	return lists
 }
 
 // element tells the port's map or set and its element there.
@@ -176,27 +173,27 @@ func (p Port) element() (string, nftables.SetElement) {
 	return addresses, e
 }
 
-// portSets are those with an element per port.
-func portSets() []string {
-	return []string{mapPorts, mapAddresses, mapPorts6, mapAddress6, setOpen, setOpen6}
-}
-
-// Remove deletes the table; one that is not there is no error.
+// Remove deletes the tables; one that is not there is no error.
 func (t *Table) Remove() error {
 	return t.conn.Update(func(c *nftables.Conn) error {
-		c.AddTable(t.table) // deleting what does not exist would be refused
-		c.DelTable(t.table)
+		for _, table := range []*nftables.Table{t.table, t.guard.table} {
+			c.AddTable(table) // deleting what does not exist would be refused
+			c.DelTable(table)
+		}
 		return nil
 	})
 }
 
-// RemoveNamed deletes the table of that name, when there is one.
+// RemoveNamed deletes the tables of that name, when there are any.
 func RemoveNamed(name string) error {
-	t, err := Open(name)
+	t, err := Open(name, "")
 	if err != nil {
 		return err
 	}
 	exists, err := t.Exists()
+	if err == nil && !exists {
+		exists, err = t.guard.Exists()
+	}
 	if exists {
 		err = t.Remove()
 	}
