@@ -93,7 +93,7 @@ func checkSubnet(n Network, p netip.Prefix, owners, taken map[netip.Prefix]strin
 			return errdefs.Conflict("network %s: Pool overlaps with other one on this address space: %s overlaps with %s of network %s; choose another --subnet", n.Name, p, other, name)
 		}
 	}
-	if n.External {
+	if n.External || n.child() { // the host may have a route to its own network
 		return nil
 	}
 	for other, link := range taken {

@@ -37,10 +37,14 @@ func (s *Service) CreateNetwork(ctx context.Context, n Network) (_ Network, err 
 	var undo cleanup.Stack
 	defer undo.Run(ctx, &err)
 	undo.Add(func(context.Context) error { s.forget(n.ID); return nil })
-	if n.Driver == DriverBridge {
-		if err := s.raise(m, &undo); err != nil {
-			return Network{}, err
-		}
+	switch {
+	case n.Driver == DriverBridge:
+		err = s.raise(m, &undo)
+	case n.child():
+		err = s.ensureParent(n)
+	}
+	if err != nil {
+		return Network{}, err
 	}
 	undo.Release()
 	s.log.InfoContext(ctx, "network created", "network", n.Name, "op", "create", "bridge", n.Bridge)
@@ -70,12 +74,19 @@ func (s *Service) define(n Network) (Network, error) {
 		return n, nil
 	case "":
 		n.Driver = DriverBridge
-	case DriverBridge:
+	case DriverBridge, DriverMacvlan, DriverIPvlan:
 	default:
-		return n, errdefs.InvalidArgument("network %s: driver %q is not known: use bridge", n.Name, n.Driver)
+		return n, errdefs.InvalidArgument("network %s: driver %q is not known: use bridge, macvlan or ipvlan", n.Name, n.Driver)
 	}
 	if !n.EnableIPv4 && !n.EnableIPv6 {
 		return n, errdefs.InvalidArgument("network %s: IPv4 is switched off and nothing is on: a network needs addresses (--ipv6)", n.Name)
+	}
+	if n.child() {
+		var err error
+		if n, err = s.defineChild(n); err != nil {
+			return n, err
+		}
+		return s.address(n)
 	}
 	if n.Bridge == "" {
 		n.Bridge = s.config.bridgeName(n.ID)
@@ -126,7 +137,7 @@ func (n Network) check() error {
 // newMember builds the working form of a checked network.
 func newMember(n Network) (*member, error) {
 	m := &member{Network: n, retired: map[netip.Addr]bool{}}
-	if n.Driver != DriverBridge {
+	if !n.Connects() {
 		return m, nil
 	}
 	if len(n.Subnets) == 0 {
@@ -225,6 +236,9 @@ func (s *Service) RemoveNetwork(ctx context.Context, id string) error {
 	}
 	delete(s.networks, m.ID) // no Reserve from here on
 	s.mu.Unlock()
+	if m.child() {
+		return s.links.RemoveParent(m.Parent, s.config.bridgeAlias(m.ID))
+	}
 	if m.Driver != DriverBridge {
 		return nil
 	}

@@ -76,11 +76,13 @@ func (s *Service) newEndpoint(r Request) (Endpoint, *member, error) {
 	if err != nil {
 		return Endpoint{}, nil, err
 	}
-	if m.Driver != DriverBridge {
+	if !m.Connects() {
 		return Endpoint{}, nil, errdefs.InvalidArgument("network %s: driver %s has no endpoints", m.Name, m.Driver)
 	}
 	e.Network = m.ID
-	e.HostLink = fill(s.config.linkPrefix(), e.ID)
+	if m.Driver == DriverBridge {
+		e.HostLink = fill(s.config.linkPrefix(), e.ID)
+	}
 	return e, m, nil
 }
 
@@ -103,9 +105,14 @@ func (s *Service) Attach(ctx context.Context, e Endpoint, netns *os.File) (err e
 	e = c.Endpoint
 	var undo cleanup.Stack
 	defer undo.Run(ctx, &err)
-	undo.Add(func(context.Context) error { return s.links.Delete(e.HostLink) })
+	if m.Driver == DriverBridge {
+		undo.Add(func(context.Context) error { return s.links.Delete(e.HostLink) })
+	}
 	if err := s.connect(e, m, index, netns); err != nil {
 		return fmt.Errorf("network %s: container %s: %w", m.Name, e.label(), err)
+	}
+	if m.child() { // before, the name inside could have been another's
+		undo.Add(func(context.Context) error { return s.unplug(e, netns) })
 	}
 	if err := s.forgetOldFlows(e, m); err != nil {
 		return fmt.Errorf("network %s: container %s: %w", m.Name, e.label(), err)
@@ -132,6 +139,9 @@ func (s *Service) mark(c *connection, published bool) {
 // connect makes the endpoint's link. Two faults of the machine are healed once: a leftover link of that name and a
 // bridge that somebody has deleted.
 func (s *Service) connect(e Endpoint, m *member, index int, netns *os.File) error {
+	if m.child() {
+		return s.connectChild(e, m.Network, netns)
+	}
 	mac, err := net.ParseMAC(e.MAC)
 	if err != nil {
 		return errdefs.InvalidArgument("endpoint %s: %w", e.ID, err)
@@ -212,15 +222,28 @@ func (s *Service) forgetOldFlows(e Endpoint, m *member) error {
 // Detach withdraws the endpoint's ports, releases its link and gives address and ports back. It waits for nothing:
 // the link itself disappears when the container's namespace dies. Detaching again is no error.
 func (s *Service) Detach(ctx context.Context, e Endpoint) error {
-	return s.detach(ctx, e, s.links.Release)
+	return s.detach(ctx, e, func(e Endpoint) error {
+		if e.HostLink == "" {
+			return nil // it is inside and dies there
+		}
+		return s.links.Release(e.HostLink)
+	})
 }
 
 // Disconnect is Detach for a container that goes on running: its interface is removed now (15 ms).
-func (s *Service) Disconnect(ctx context.Context, e Endpoint) error {
-	return s.detach(ctx, e, s.links.Delete)
+func (s *Service) Disconnect(ctx context.Context, e Endpoint, netns *os.File) error {
+	return s.detach(ctx, e, func(e Endpoint) error { return s.unplug(e, netns) })
 }
 
-func (s *Service) detach(ctx context.Context, e Endpoint, drop func(string) error) error {
+// unplug removes an endpoint's link.
+func (s *Service) unplug(e Endpoint, netns *os.File) error {
+	if e.HostLink == "" {
+		return s.links.DeleteInside(e.Interface, netns)
+	}
+	return s.links.Delete(e.HostLink)
+}
+
+func (s *Service) detach(ctx context.Context, e Endpoint, drop func(Endpoint) error) error {
 	s.mu.Lock()
 	c, m := s.endpoints[e.ID], s.networks[e.Network]
 	published := false
@@ -239,7 +262,7 @@ func (s *Service) detach(ctx context.Context, e Endpoint, drop func(string) erro
 			s.unbindLater(e.Bindings(m.Network))
 		}
 	}
-	failed = errors.Join(failed, drop(e.HostLink))
+	failed = errors.Join(failed, drop(e))
 	for _, a := range e.udpTargets() {
 		failed = errors.Join(failed, s.flows.DeleteFlows(netlink.Flows{Proto: unix.IPPROTO_UDP, Reply: a}))
 	}

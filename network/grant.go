@@ -24,7 +24,7 @@ func (s *Service) giveAddresses(e *Endpoint, m *member, r Request, undo *cleanup
 			return err
 		}
 		gateway := sub.Gateway
-		if m.Internal || m.mode(a) == ModeIsolated {
+		if m.Internal || m.mode(a) == ModeIsolated || m.layer3() {
 			gateway = netip.Addr{}
 		}
 		if a.Is4() {
@@ -33,14 +33,20 @@ func (s *Service) giveAddresses(e *Endpoint, m *member, r Request, undo *cleanup
 			e.Address6, e.Gateway6 = netip.PrefixFrom(a, sub.Prefix.Bits()), gateway
 		}
 	}
-	mac := macOf(e.addresses()[0].Addr())
+	e.MAC = macOf(e.addresses()[0].Addr()).String()
+	if m.child() {
+		e.MAC = m.childMAC(e.addresses()[0].Addr())
+	}
 	if r.MAC != "" {
-		var err error
-		if mac, err = net.ParseMAC(r.MAC); err != nil || len(mac) != 6 || mac[0]&1 != 0 {
+		mac, err := net.ParseMAC(r.MAC)
+		if err != nil || len(mac) != 6 || mac[0]&1 != 0 {
 			return errdefs.InvalidArgument("MAC address %q is not one of a single Ethernet interface", r.MAC)
 		}
+		if m.Driver == DriverIPvlan {
+			return errdefs.InvalidArgument("MAC address %s: an ipvlan network's containers have their parent's", r.MAC)
+		}
+		e.MAC = mac.String()
 	}
-	e.MAC = mac.String()
 	for _, a := range r.LinkLocal {
 		if !a.IsLinkLocalUnicast() {
 			return errdefs.InvalidArgument("address %s is not link-local: use one of 169.254.0.0/16 or fe80::/64", a)
@@ -84,9 +90,9 @@ type wanted struct {
 }
 
 // checkPorts validates the wanted ports and fills in protocol and addresses. On an internal network nothing is
-// published.
+// published, and those of macvlan and ipvlan are not the host's.
 func checkPorts(n Network, c Config, r Request) ([]wanted, error) {
-	if n.Internal {
+	if n.Internal || n.child() {
 		return nil, nil
 	}
 	all := make([]wanted, 0, len(r.Ports))
@@ -172,14 +178,15 @@ func (s *Service) holdPorts(e Endpoint, n Network, ports []wanted) ([]Port, erro
 }
 
 // endpointSysctls checks what is to be set of an endpoint's interface: net.FAMILY.conf.IFNAME.NAME=VALUE or with neigh, as
-// Docker's com.docker.network.endpoint.sysctls. The interface's name is filled in when it is there.
+// Docker's com.docker.network.endpoint.sysctls. The docker command line makes the word small.
+// The interface's name is filled in when it is there.
 func endpointSysctls(all []string) ([]string, error) {
 	for _, line := range all {
 		key, value, ok := strings.Cut(line, "=")
 		parts := strings.Split(key, ".")
 		right := ok && value != "" && !strings.ContainsAny(value, "\x00\n") && len(parts) == 5 && parts[0] == "net" &&
 			(parts[1] == "ipv4" || parts[1] == "ipv6" || parts[1] == "mpls") && (parts[2] == "conf" || parts[2] == "neigh") &&
-			parts[3] == "IFNAME" && parts[4] != "" && strings.Trim(parts[4], "abcdefghijklmnopqrstuvwxyz0123456789_") == ""
+			strings.EqualFold(parts[3], "IFNAME") && parts[4] != "" && strings.Trim(parts[4], "abcdefghijklmnopqrstuvwxyz0123456789_") == ""
 		if !right {
 			return nil, errdefs.InvalidArgument("endpoint sysctl %q: must be net.ipv4.conf.IFNAME.name=value, with conf or neigh and the word IFNAME for the interface", line)
 		}

@@ -164,7 +164,7 @@ func (s *Service) healLinks(ctx context.Context, links []netlink.Link) error {
 	var failed []error
 	for _, c := range s.endpoints {
 		m := s.networks[c.Network]
-		if !c.published || m == nil {
+		if !c.published || m == nil || c.HostLink == "" {
 			continue
 		}
 		l, ok := byName[c.HostLink]

@@ -260,8 +260,8 @@ func TestFailedAttachLeavesNothing(t *testing.T) {
 	}
 	must(t, m.Detach(ctx, second))
 	m.clean()
-	must(t, m.Disconnect(ctx, e)) // while the namespace lives
-	must(t, m.Detach(ctx, e))     // again: no error
+	must(t, m.Disconnect(ctx, e, ns)) // while the namespace lives
+	must(t, m.Detach(ctx, e))         // again: no error
 	m.clean()
 	if err := m.Attach(ctx, e, ns); !errdefs.IsNotFound(err) {
 		t.Errorf("attaching what is not reserved: %v", err)

@@ -17,9 +17,11 @@ import (
 
 // The drivers. Networks of DriverHost and DriverNone are records for listing: they have no endpoints here.
 const (
-	DriverBridge = "bridge"
-	DriverHost   = "host"
-	DriverNone   = "none"
+	DriverBridge  = "bridge"
+	DriverMacvlan = "macvlan"
+	DriverIPvlan  = "ipvlan"
+	DriverHost    = "host"
+	DriverNone    = "none"
 )
 
 // DefaultInstance is the name of the daemon that has the machine's default directories.

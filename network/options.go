@@ -55,7 +55,7 @@ const (
 type Network struct {
 	ID         string            `json:"id"`
 	Name       string            `json:"name"`
-	Driver     string            `json:"driver"` // bridge | host | none
+	Driver     string            `json:"driver"` // bridge | macvlan | ipvlan | host | none
 	Bridge     string            `json:"bridge"` // link name of a bridge network
 	Subnets    []Subnet          `json:"subnets,omitempty"`
 	Internal   bool              `json:"internal,omitempty"`
@@ -70,6 +70,9 @@ type Network struct {
 	Mode6      GatewayMode       `json:"mode6,omitempty"`
 	Interfaces string            `json:"interfaces,omitempty"` // prefix of containers' interface names, default "eth"
 	Spoofing   bool              `json:"spoofing,omitempty"`   // containers may send from addresses that are not theirs
+	Parent     string            `json:"parent,omitempty"`     // of macvlan and ipvlan: the host's interface
+	Mode       string            `json:"mode,omitempty"`       // of macvlan and ipvlan
+	Flag       string            `json:"flag,omitempty"`       // of ipvlan
 	Options    map[string]string `json:"options,omitempty"`
 }
 
@@ -147,7 +150,7 @@ type Endpoint struct {
 	Names     []string     `json:"names,omitempty"`
 	Links     []string     `json:"links,omitempty"`
 	Interface string       `json:"interface"` // inside, "eth0"
-	HostLink  string       `json:"hostLink"`  // the veth's host end
+	HostLink  string       `json:"hostLink"`  // the veth's host end; "" of macvlan and ipvlan
 	MAC       string       `json:"mac"`
 	Address   netip.Prefix `json:"address"`
 	Gateway   netip.Addr   `json:"gateway"`

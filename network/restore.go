@@ -31,7 +31,7 @@ func (s *Service) Load(networks []Network, endpoints []Endpoint) error {
 	last := map[*ipam.Subnet]netip.Addr{}
 	for _, e := range endpoints {
 		m := s.networks[e.Network]
-		if m == nil || m.Driver == DriverHost || m.Driver == DriverNone {
+		if m == nil || !m.Connects() {
 			failed = append(failed, fmt.Errorf("container %s: its network %s has no record", e.label(), e.Network))
 			continue
 		}
@@ -98,6 +98,9 @@ func (s *Service) restoreLinks(ctx context.Context) error {
 				failed = append(failed, fmt.Errorf("network %s: %w", m.Name, err))
 			}
 		}
+		if m.child() {
+			failed = append(failed, s.ensureParent(m.Network))
+		}
 	}
 	links, err := s.links.List()
 	if err != nil {
@@ -127,6 +130,9 @@ func (s *Service) restoreLink(ctx context.Context, e Endpoint, link netlink.Link
 		if err != nil {
 			s.log.WarnContext(ctx, "a published port was taken meanwhile; it still leads to the container", "container", e.Container, "err", err)
 		}
+	}
+	if e.HostLink == "" {
+		return nil
 	}
 	if link.Name == "" {
 		s.log.WarnContext(ctx, "the container's link is gone: restart it to connect it again", "container", e.Container, "network", m.Name)
@@ -163,7 +169,7 @@ func (s *Service) orphans() ([]netlink.Link, error) {
 	defer s.mu.Unlock()
 	known := map[string]bool{}
 	for _, m := range s.networks {
-		known[m.Bridge] = true
+		known[m.Bridge], known[m.Parent] = true, true
 	}
 	for _, c := range s.endpoints {
 		known[c.HostLink] = true
@@ -248,7 +254,7 @@ func (s *Service) missingLinks() ([]string, error) {
 		}
 	}
 	for _, c := range s.endpoints {
-		if !c.published {
+		if !c.published || c.HostLink == "" {
 			continue
 		}
 		l, ok := there[c.HostLink]

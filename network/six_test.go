@@ -260,9 +260,9 @@ func TestIPv6Gateways(t *testing.T) {
 	serving(one)
 	last := connect(three, "eth2", true)
 	serving(three)
-	must(t, m.Disconnect(ctx, last))
+	must(t, m.Disconnect(ctx, last, b.ns))
 	serving(one)
-	must(t, m.Disconnect(ctx, b.Endpoint))
+	must(t, m.Disconnect(ctx, b.Endpoint, b.ns))
 	serving(two)
 }
 

@@ -231,7 +231,7 @@ func TestTwoNetworks(t *testing.T) {
 	must(t, m.Attach(ctx, second, both.ns))
 	both.reaches("tcp", friend.at(80), "friend")
 	both.reaches("tcp", "192.0.2.9:80", "lan")
-	must(t, m.Disconnect(ctx, both.Endpoint))
+	must(t, m.Disconnect(ctx, both.Endpoint, both.ns))
 	both.reaches("tcp", "192.0.2.9:80", "lan")
 	must(t, m.Detach(ctx, second))
 	both.die()

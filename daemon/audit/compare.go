@@ -136,7 +136,7 @@ func (c *comparison) cgroups() {
 func (c *comparison) links() {
 	known, have := map[string]bool{c.t.Instance + "0": true}, map[string]bool{}
 	for _, n := range c.r.Networks {
-		known[n.Bridge] = true
+		known[n.Bridge], known[n.Parent] = true, true
 	}
 	for _, l := range c.k.Links {
 		have[l.Name] = true
@@ -144,7 +144,7 @@ func (c *comparison) links() {
 	for task, endpoints := range c.r.Running {
 		for _, e := range endpoints {
 			known[e.HostLink] = true
-			if !have[e.HostLink] {
+			if e.HostLink != "" && !have[e.HostLink] {
 				c.leak("container", task.ID, "has no link %s", e.HostLink)
 			}
 		}

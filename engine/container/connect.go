@@ -199,7 +199,7 @@ func (s *Service) Disconnect(ctx context.Context, ref string, n network.Network,
 	run.Endpoints = slices.DeleteFunc(slices.Clone(run.Endpoints), func(e network.Endpoint) bool { return e.Network == n.ID })
 	for _, e := range v.Run.Endpoints {
 		if e.Network == n.ID && v.alive() {
-			if err := s.cfg.Network.Disconnect(ctx, e); err != nil {
+			if err := s.unplug(ctx, &v, e); err != nil {
 				return fmt.Errorf("network %s: disconnect: %w", n.Name, err)
 			}
 		}
@@ -211,4 +211,14 @@ func (s *Service) Disconnect(ctx context.Context, ref string, n network.Network,
 		s.networkEvent(events.ActionDisconnect, n.ID, v.ID)
 	}
 	return nil
+}
+
+// unplug removes an endpoint from the network namespace of a running container.
+func (s *Service) unplug(ctx context.Context, v *view, e network.Endpoint) error {
+	netns, err := os.Open(filepath.Join("/proc", strconv.Itoa(v.Run.Pid), "ns", "net"))
+	if err != nil {
+		return s.cfg.Network.Detach(ctx, e) // it has just ended
+	}
+	defer func() { _ = netns.Close() }()
+	return s.cfg.Network.Disconnect(ctx, e, netns)
 }

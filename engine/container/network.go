@@ -51,7 +51,7 @@ func (s *Service) connections(rec *Record) ([]connection, error) {
 		if err != nil {
 			return nil, errdefs.NotFound("network %s not found", name)
 		}
-		if n.Driver != "bridge" {
+		if !n.Connects() {
 			continue
 		}
 		e := rec.Networks[name]
@@ -70,7 +70,7 @@ func (s *Service) connections(rec *Record) ([]connection, error) {
 
 // lead makes the connection carry the published ports of the families that it leads out by and no other does.
 func (c *connection) lead(taken *network.Families) {
-	if c.network.Internal {
+	if c.network.Internal || c.network.Driver != network.DriverBridge {
 		return
 	}
 	c.outside = network.Families{Four: c.network.EnableIPv4 && !taken.Four, Six: c.network.EnableIPv6 && !taken.Six}
@@ -182,7 +182,7 @@ func (s *Service) endpointSettings(v *view) map[string]*netapi.EndpointSettings 
 		if err == nil {
 			e.NetworkID = n.ID
 		}
-		if n.Driver == "bridge" && name != netapi.NetworkBridge {
+		if n.Connects() && name != netapi.NetworkBridge {
 			e.DNSNames = dnsNames(&v.Record, e.Aliases)
 		}
 		for i := range v.Run.Endpoints {

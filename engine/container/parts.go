@@ -87,7 +87,7 @@ type Network interface {
 	Reserve(ctx context.Context, r network.Request) (network.Endpoint, error)
 	Attach(ctx context.Context, e network.Endpoint, netns *os.File) error
 	Detach(ctx context.Context, e network.Endpoint) error
-	Disconnect(ctx context.Context, e network.Endpoint) error
+	Disconnect(ctx context.Context, e network.Endpoint, netns *os.File) error
 	NewNamespace(ctx context.Context) (*os.File, error)
 	Resolve(ctx context.Context, container string, netns *os.File, up network.Upstream) error
 	Rename(id, name string, names []string) (network.Endpoint, bool)

@@ -24,7 +24,7 @@ var publicDNS = []string{"8.8.8.8", "8.8.4.4"}
 // named tells whether a container is on a network whose containers find each other by name: any but the default one.
 func (s *Service) named(rec *Record) bool {
 	for name := range rec.Networks {
-		if n, err := s.cfg.Network.Network(name); err == nil && n.Driver == "bridge" && n.Name != netapi.NetworkBridge {
+		if n, err := s.cfg.Network.Network(name); err == nil && n.Connects() && n.Name != netapi.NetworkBridge {
 			return true
 		}
 	}

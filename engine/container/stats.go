@@ -144,6 +144,9 @@ func networkStats(endpoints []network.Endpoint) map[string]types.NetworkStats {
 	}
 	out := make(map[string]types.NetworkStats, len(endpoints))
 	for _, e := range endpoints {
+		if e.HostLink == "" {
+			continue // macvlan, ipvlan: there is no end of it on the host
+		}
 		read := func(name string) uint64 {
 			data, err := os.ReadFile(filepath.Join("/sys/class/net", filepath.Base(e.HostLink), "statistics", name))
 			if err != nil {

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -24,8 +25,8 @@ func wanted(req types.CreateRequest) (network.Network, error) {
 		return n, errdefs.With(errdefs.ErrPermissionDenied, fmt.Errorf("operation is not permitted on predefined %s network", req.Name))
 	case strings.TrimSpace(req.Name) == "":
 		return n, errdefs.InvalidArgument("invalid network name: name is empty")
-	case req.Driver != "" && req.Driver != "bridge":
-		return n, errdefs.NotFound("could not find plugin %s in v1 plugin registry: plugin not found: only the driver bridge is there", req.Driver)
+	case !slices.Contains([]string{"", network.DriverBridge, network.DriverMacvlan, network.DriverIPvlan}, req.Driver):
+		return n, errdefs.NotFound("could not find plugin %s in v1 plugin registry: plugin not found: the drivers bridge, macvlan and ipvlan are there", req.Driver)
 	case req.Scope != "" && req.Scope != "local":
 		return n, errdefs.InvalidArgument("invalid scope %q: networks here are local", req.Scope)
 	case req.ConfigOnly || req.ConfigFrom != nil && req.ConfigFrom.Network != "":
@@ -33,14 +34,18 @@ func wanted(req types.CreateRequest) (network.Network, error) {
 	case req.Ingress:
 		return n, errdefs.InvalidArgument("cannot create an ingress network outside a swarm")
 	}
-	n.Driver = "bridge"
+	n.Driver = cmp.Or(req.Driver, network.DriverBridge)
 	if req.EnableIPv4 != nil {
 		n.EnableIPv4 = *req.EnableIPv4
 	}
 	if req.EnableIPv6 != nil {
 		n.EnableIPv6 = *req.EnableIPv6
 	}
-	if err := bridgeOptions(&n, req.Options); err != nil {
+	read := bridgeOptions
+	if n.Driver != network.DriverBridge {
+		read = childOptions
+	}
+	if err := read(&n, req.Options); err != nil {
 		return n, err
 	}
 	return n, subnets(&n, req.IPAM)
@@ -80,6 +85,32 @@ func bridgeOptions(n *network.Network, options map[string]string) error {
 			if strings.HasPrefix(key, "com.docker.network.") {
 				return errdefs.InvalidArgument("network option %s is not known for the driver %s: leave it out", key, n.Driver)
 			}
+		}
+		if err != nil {
+			return errdefs.InvalidArgument("network option %s: invalid value %q", key, value)
+		}
+	}
+	return nil
+}
+
+// childOptions reads the options of macvlan and ipvlan.
+func childOptions(n *network.Network, options map[string]string) error {
+	for _, key := range slices.Sorted(maps.Keys(options)) {
+		value := options[key]
+		var err error
+		switch key {
+		case "parent":
+			n.Parent = value
+		case n.Driver + "_mode":
+			n.Mode = value
+		case "ipvlan_flag":
+			n.Flag = value
+		case "com.docker.network.container_iface_prefix":
+			n.Interfaces = value
+		case "com.docker.network.driver.mtu":
+			n.MTU, err = strconv.Atoi(value)
+		default:
+			return errdefs.InvalidArgument("network option %s is not known for the driver %s: leave it out", key, n.Driver)
 		}
 		if err != nil {
 			return errdefs.InvalidArgument("network option %s: invalid value %q", key, value)

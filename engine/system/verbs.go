@@ -131,7 +131,7 @@ func (s *Service) Info(ctx context.Context) (system.Info, error) {
 		ID: st.ID, Containers: n.All, ContainersRunning: n.Running, ContainersPaused: n.Paused, ContainersStopped: n.Stopped,
 		Images: len(images), Driver: st.Driver, DriverStatus: st.DriverStatus,
 		Plugins: system.PluginsInfo{
-			Volume: s.cfg.Volumes.Drivers(), Network: []string{"bridge", "host", "null"}, Log: logdriver.Names(),
+			Volume: s.cfg.Volumes.Drivers(), Network: []string{"bridge", "host", "ipvlan", "macvlan", "null"}, Log: logdriver.Names(),
 		},
 		MemoryLimit: true, SwapLimit: st.SwapLimit, CPUCfsPeriod: true, CPUCfsQuota: true, CPUShares: true, CPUSet: true, PidsLimit: true,
 		OomKillDisable: !st.CgroupV2, IPv4Forwarding: readFile("/proc/sys/net/ipv4/ip_forward") == "1",

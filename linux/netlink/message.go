@@ -65,6 +65,10 @@ func (m *message) str(kind uint16, s string) *message { return m.attr(kind, appe
 
 func (m *message) u8(kind uint16, v uint8) *message { return m.attr(kind, []byte{v}) }
 
+func (m *message) u16(kind uint16, v uint16) *message {
+	return m.attr(kind, binary.NativeEndian.AppendUint16(nil, v))
+}
+
 func (m *message) u32(kind uint16, v uint32) *message {
 	return m.attr(kind, binary.NativeEndian.AppendUint32(nil, v))
 }

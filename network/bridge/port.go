@@ -36,6 +36,7 @@ type Inside struct {
 	Gateways  []netlink.Gateway // none: no default route
 	Direct    []uint8           // address families with a default route that has no gateway
 	Sysctls   []string          // net.ipv4.conf.IFNAME.name=value
+	Unready   bool              // it may stay without a carrier: nobody waits for one
 }
 
 // Create makes the pair, the host end a port of the bridge and the peer inside the namespace, marks the host end
@@ -94,6 +95,9 @@ func configureInside(p Inside, ns *os.File) error {
 		if err := inside.Configure(link.Index, netlink.Interface{Addresses: addresses, Gateways: p.Gateways, Direct: p.Direct}); err != nil {
 			return err
 		}
+		if p.Unready {
+			return nil
+		}
 		return inside.AwaitReady(p.Interface, carrier)
 	})
 }
@@ -114,7 +118,7 @@ func interfaceSysctl(name, line string) error {
 	key, value, _ := strings.Cut(line, "=")
 	parts := strings.Split(key, ".")
 	for i, part := range parts {
-		if part == "IFNAME" {
+		if strings.EqualFold(part, "IFNAME") {
 			parts[i] = name
 		}
 	}

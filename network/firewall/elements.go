@@ -17,7 +17,7 @@ func (t *Table) Elements(ports []Port) ([]Element, error) {
 	if len(ports) == 0 {
 		return nil, nil
 	}
-	present, err := t.published()
+	present, err := t.present()
 	if err != nil {
 		return nil, err
 	}
