@@ -53,6 +53,7 @@ func table() []entry {
 		loadEntry(),
 		{name: "rmi", short: "Remove one or more images", build: rmiCommand},
 		{name: "save", short: "Save one or more images to a tar archive (streamed to STDOUT by default)", build: saveCommand},
+		sbomEntry(),
 		{name: "tag", short: "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE", build: tagCommand},
 		{name: "events", short: "Get real time events from the server", build: eventsCommand},
 		{name: "completion", short: "Generate the autocompletion script for a shell (bash|zsh|fish)", build: completionCommand},
@@ -85,6 +86,10 @@ func imagesEntry() entry {
 
 func copyEntry() entry {
 	return entry{name: "copy", short: "Copy an image between registries, archives, layouts and the engine", build: copyCommand, examples: copyExamples}
+}
+
+func sbomEntry() entry {
+	return entry{name: "sbom", short: "List the software in an image, as an SPDX document", build: sbomCommand, examples: sbomExamples}
 }
 
 func loadEntry() entry {
@@ -144,6 +149,7 @@ func imageGroup() []entry {
 		pullEntry(), pushEntry(),
 		{name: "rm", short: "Remove one or more images", aliases: []string{"remove", "rmi"}, build: rmiCommand},
 		{name: "save", short: "Save one or more images to a tar archive (streamed to STDOUT by default)", build: saveCommand},
+		sbomEntry(),
 		{name: "tag", short: "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE", build: tagCommand},
 		{name: "tree", short: "Draw the layers of one image or of all, and what they share", build: treeCommand, examples: treeExamples},
 		{name: "verify", short: "Compare all that is stored of images with its digests", build: verifyCommand, examples: verifyExamples},

@@ -37,6 +37,13 @@ func (c *Client) ImageFiles(ctx context.Context, ref, platform string, layer int
 	return get[docker.ImageFiles](ctx, c, "/conex/images/"+element(ref)+"/files", q)
 }
 
+// ImageSBOM lists the software in an image as an SPDX 2.3 document in JSON; platform "" is the engine's.
+func (c *Client) ImageSBOM(ctx context.Context, ref, platform string) (json.RawMessage, error) {
+	q := url.Values{}
+	platformQuery(q, platform)
+	return get[json.RawMessage](ctx, c, "/conex/images/"+element(ref)+"/sbom", q)
+}
+
 // ImageVerify compares all that the engine has of an image with its digests, and the image with the engine's policy or
 // with a key; with repair damaged blobs are thrown away and damaged snapshots unpacked again. auth is for the registry
 // that has the signatures, as authconfig.Encode returns it, or "".

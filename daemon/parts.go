@@ -206,6 +206,7 @@ func (p *parts) openImages(context.Context) error {
 	p.registry = registry.New(registry.Config{Insecure: c.InsecureRegistries, Mirrors: c.Mirrors, CertDirs: c.RegistryDirs, Attempts: c.DownloadAttempts, UserAgent: "conex/" + p.product})
 	p.images = image.New(image.Parts{
 		Content: p.content, Snapshots: p.snapshots, DB: p.durable, Leases: p.leases, Registry: p.registry,
+		Product:   p.product,
 		Admission: &policy.Gate{File: c.SignaturePolicy, Verifiers: c.ImageVerifiers, Parse: image.PolicyReference},
 		Downloads: c.MaxDownloads, Uploads: c.MaxUploads,
 		Collect: p.collect, Notify: engineimage.Notifier(p.events, dockerNamespace),

@@ -15,6 +15,7 @@ type Layers interface {
 	Raw(ctx context.Context, ns, ref, platform string) (ocispec.Descriptor, []byte, error)
 	Tree(ctx context.Context, ns, ref string) (docker.ImageTree, error)
 	Files(ctx context.Context, ns, ref, platform string, layer int) (docker.ImageFiles, error)
+	SBOM(ctx context.Context, ns, ref, platform string) ([]byte, error)
 	Verify(ctx context.Context, ns, ref string, o image.VerifyOptions) (docker.ImageVerification, error)
 }
 
@@ -32,6 +33,11 @@ func (s *Service) ImageTree(ctx context.Context, ref string) (docker.ImageTree, 
 // ImageFiles tells what each layer of an image did to the files.
 func (s *Service) ImageFiles(ctx context.Context, ref, platform string, layer int) (docker.ImageFiles, error) {
 	return s.cfg.Layers.Files(ctx, s.cfg.Namespace, ref, platform, layer)
+}
+
+// ImageSBOM lists the software in an image, as an SPDX document.
+func (s *Service) ImageSBOM(ctx context.Context, ref, platform string) ([]byte, error) {
+	return s.cfg.Layers.SBOM(ctx, s.cfg.Namespace, ref, platform)
 }
 
 // ImageVerify compares all that is stored of an image with its digests, and the image with the policy or a key.

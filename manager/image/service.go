@@ -30,7 +30,8 @@ type Parts struct {
 	Collect func(context.Context) (int64, error)
 	// Notify is told what changed: action is pull, push, tag, untag, delete, load, import, save or prune, as in
 	// Docker's events. nil: nobody.
-	Notify func(ctx context.Context, ns, action, id, name string)
+	Notify  func(ctx context.Context, ns, action, id, name string)
+	Product string // version of this program, which documents name
 	// Admission decides which images may come in by pull, load and copy (manager/policy). nil: all.
 	Admission Admission
 	Downloads int // layers of one pull side by side, default 3 (max-concurrent-downloads)

@@ -115,6 +115,8 @@ type Layers interface {
 	ImageTree(ctx context.Context, ref string) (docker.ImageTree, error)
 	// ImageFiles lists the files of one layer, counted from 1, or with 0 of all.
 	ImageFiles(ctx context.Context, ref, platform string, layer int) (docker.ImageFiles, error)
+	// ImageSBOM returns an SPDX document in JSON.
+	ImageSBOM(ctx context.Context, ref, platform string) ([]byte, error)
 	ImageVerify(ctx context.Context, ref string, o docker.ImageVerify, auth registry.AuthConfig) (docker.ImageVerification, error)
 	// ImageCopy reads a source that is an archive from archive, nil otherwise, and calls begin, once little but the
 	// connection can fail, for where a target that is one goes.

@@ -91,6 +91,8 @@ func (d *double) ImageFiles(context.Context, string, string, int) (docker.ImageF
 	return docker.ImageFiles{}, nil
 }
 
+func (d *double) ImageSBOM(context.Context, string, string) ([]byte, error) { return []byte("{}"), nil }
+
 func (d *double) ImageVerify(context.Context, string, docker.ImageVerify, registry.AuthConfig) (docker.ImageVerification, error) {
 	return docker.ImageVerification{}, nil
 }

@@ -18,11 +18,30 @@ func (s *Server) imageRaw(ctx context.Context, w *reply, c *call) error {
 	if err != nil {
 		return err
 	}
+	w.document(mediaType, data)
+	return nil
+}
+
+// document answers with bytes as they are.
+func (w *reply) document(mediaType string, data []byte) {
 	h := w.Header()
 	h["Content-Type"] = []string{mediaType}
 	h["Content-Length"] = []string{strconv.Itoa(len(data))}
 	w.WriteHeader(http.StatusOK)
 	_, _ = w.Write(data) // a client that went away is no error of ours
+}
+
+// imageSBOM answers with an SPDX document.
+func (s *Server) imageSBOM(ctx context.Context, w *reply, c *call) error {
+	platform, err := c.platform(first)
+	if err != nil {
+		return err
+	}
+	data, err := s.Layers.ImageSBOM(ctx, c.id(), platform)
+	if err != nil {
+		return err
+	}
+	w.document("application/spdx+json", data)
 	return nil
 }
 

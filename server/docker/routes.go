@@ -88,6 +88,7 @@ func (s *Server) routes() []route {
 		r(get, "/conex/images/{name...}/tree", s.imageTree, first, view),
 		r(get, "/conex/images/{name...}/raw", s.imageRaw, first, view),
 		r(get, "/conex/images/{name...}/files", s.imageFiles, first, view),
+		r(get, "/conex/images/{name...}/sbom", s.imageSBOM, first, view),
 		r(post, "/conex/copy", s.imageCopy, first, view),
 		r(get, "/conex/containers/{id}/explain", s.containerExplain, first, view),
 		r(post, "/conex/images/{name...}/verify", s.imageVerify, first, view),
