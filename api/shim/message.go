@@ -24,6 +24,7 @@ type CreateOptions struct {
 	// Streams is the number of Headers that were sent before Create: the shim attaches so many clients before the
 	// process can write its first byte.
 	Streams uint32
+	Filters string // directory where shims share compiled seccomp profiles; "": each compiles its own
 }
 
 // Fields lists the message's fields.
@@ -33,6 +34,7 @@ func (m *CreateOptions) Fields(f *wire.Fields) {
 	f.Strings(3, &m.RuntimeArgs)
 	wire.Sub(f, 4, &m.Log)
 	f.Uint32(5, &m.Streams)
+	f.String(6, &m.Filters)
 }
 
 // Fields lists the message's fields.

@@ -16,6 +16,9 @@ import (
 	"github.com/conex-containers/conex/base/errdefs"
 )
 
+// filtersDir, below the exec root, is where the shims keep compiled seccomp profiles for each other (linux/seccomp.Cache).
+const filtersDir = "filters"
+
 // Create makes a task: bundle, shim, and the process, which waits for Start. It returns the process's pid. On an
 // error nothing is left of it.
 //
@@ -84,6 +87,7 @@ func (t *task) create(ctx context.Context, c Create, rt Runtime) (*process, erro
 		RuntimeArgs: rt.Args,
 		Log:         &c.Log,
 		Streams:     uint32(len(c.Streams)),
+		Filters:     filepath.Join(t.service.cfg.ExecRoot, filtersDir),
 	})
 	req := &taskapi.CreateTaskRequest{
 		ID:       c.ID,

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/conex-containers/conex/linux/mount"
 	"github.com/conex-containers/conex/manager/task"
 )
@@ -71,4 +73,40 @@ func (h *harness) logMemory(when, id string) {
 			h.Log(when, strings.Join(strings.Fields(line), " "))
 		}
 	}
+}
+
+// TestSharedFilters: one shim compiles a seccomp profile for all, and one that is damaged is no container's end.
+func TestSharedFilters(t *testing.T) {
+	h := newHarness(t, "")
+	run := func(id string) {
+		t.Helper()
+		s := sh("mkdir /tmp/x; echo $?")
+		s.Linux.Seccomp = &specs.LinuxSeccomp{
+			DefaultAction: specs.ActAllow,
+			Syscalls:      []specs.LinuxSyscall{{Names: []string{"mkdir", "mkdirat"}, Action: specs.ActErrno}},
+		}
+		h.run(h.request(id, s))
+		h.exit(id, "")
+		h.delete(id)
+		if b, err := os.ReadFile(h.logPath(id)); err != nil || !strings.Contains(string(b), `"1\n"`) {
+			t.Errorf("%s: the filter does not hold: %s, %v", id, b, err)
+		}
+	}
+	run("a")
+	found, err := filepath.Glob(filepath.Join(h.root, "filters", "*"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("filters: %q, %v", found, err)
+	}
+	before, err := os.Stat(found[0])
+	if err != nil || before.Mode().Perm() != 0o600 {
+		t.Fatalf("%v, %v", before.Mode(), err)
+	}
+	run("b")
+	if after, err := os.Stat(found[0]); err != nil || !os.SameFile(before, after) {
+		t.Errorf("the second shim has compiled the profile anew: %v", err)
+	}
+	if err := os.WriteFile(found[0], []byte("damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run("c")
 }

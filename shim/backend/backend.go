@@ -17,6 +17,7 @@ import (
 type Config struct {
 	ID       string
 	Root     string // state directory of the runtime
+	Filters  string // directory of compiled seccomp profiles, or "", see runtime/container
 	Bundle   string
 	Spec     *specs.Spec
 	Rootfs   []mount.Mount

@@ -27,14 +27,15 @@ func (InProcess) Create(ctx context.Context, c Config) (Container, error) {
 
 func optionsOf(c Config) container.Options {
 	return container.Options{
-		ID:       c.ID,
-		Root:     c.Root,
-		Bundle:   c.Bundle,
-		Spec:     c.Spec,
-		Rootfs:   c.Rootfs,
-		NetNS:    c.NetNS,
-		Stdio:    c.Stdio,
-		Terminal: c.Terminal,
+		ID:          c.ID,
+		Root:        c.Root,
+		FilterCache: c.Filters,
+		Bundle:      c.Bundle,
+		Spec:        c.Spec,
+		Rootfs:      c.Rootfs,
+		NetNS:       c.NetNS,
+		Stdio:       c.Stdio,
+		Terminal:    c.Terminal,
 
 		SystemdCgroup: c.SystemdCgroup,
 		NoPivot:       c.NoPivot,

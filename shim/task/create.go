@@ -90,6 +90,7 @@ type specRead struct {
 func (s *service) preload() {
 	s.early = make(chan specRead, 1)
 	go func() {
+		prelude.Room()
 		spec, err := readSpec(s.cfg.Bundle)
 		s.early <- specRead{spec, err}
 	}()
@@ -148,7 +149,7 @@ func (s *service) make(ctx context.Context, r *taskapi.CreateTaskRequest, o *opt
 	release := s.reaper.Hold()
 	defer release()
 	made, err := makeBy(ctx, runtimeOf(o), r, backend.Config{
-		ID: r.ID, Root: o.Root, Bundle: r.Bundle, Spec: spec, Rootfs: mounts(r), NetNS: s.netns,
+		ID: r.ID, Root: o.Root, Filters: o.Filters, Bundle: r.Bundle, Spec: spec, Rootfs: mounts(r), NetNS: s.netns,
 		Stdio: io.Files(), Terminal: terminalOf(io, spec.Process),
 		SystemdCgroup: o.systemdCgroup, NoPivot: o.noPivot, NoNewKeyring: o.noNewKeyring,
 	})

@@ -5,9 +5,13 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/api/shim"
 	"github.com/conex-containers/conex/api/shim/taskapi"
@@ -73,4 +77,37 @@ func TestUnknownContainer(t *testing.T) {
 	if resp.Extra.OrNone().HasTask {
 		t.Errorf("extra %+v", resp.Extra)
 	}
+}
+
+// A manager that goes away without reading the answers to its Headers is no broken connection: what it sent before its end is read.
+func TestManagerGoesWithoutTheAnswers(t *testing.T) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := os.NewFile(uintptr(pair[0]), "shim")
+	conn, err := net.FileConn(file)
+	_ = file.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = null.Close() }()
+	header := wire.Marshal(&shim.Header{ExecID: "nobody", Stdout: true})
+	if err := unix.Sendmsg(pair[1], header, unix.UnixRights(int(null.Fd())), nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error)
+	go func() { ended <- testService().serveStream(conn.(*net.UnixConn)) }()
+	if _, err := unix.Poll([]unix.PollFd{{Fd: int32(pair[1]), Events: unix.POLLIN}}, 10000); err != nil {
+		t.Fatal(err)
+	}
+	_ = unix.Close(pair[1])
+	if err := <-ended; err != nil {
+		t.Errorf("the end of the connection is an error: %v", err)
+	}
+	_ = conn.Close()
 }

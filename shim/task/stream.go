@@ -55,10 +55,12 @@ func (s *service) serveStreams(l *net.UnixListener) error {
 func (s *service) serveStream(conn *net.UnixConn) error {
 	for {
 		header, client, err := receiveHeader(conn)
-		if errors.Is(err, io.EOF) {
+		switch {
+		case errors.Is(err, io.EOF):
 			return nil
-		}
-		if client == nil && err != nil {
+		case errors.Is(err, unix.ECONNRESET):
+			continue // the manager went without reading all answers: said once, before the rest and the end of what it sent
+		case client == nil && err != nil:
 			return err // the connection is broken
 		}
 		if err == nil {
