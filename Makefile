@@ -36,7 +36,7 @@ test: build
 # In a virtual machine with Debian's kernel: control groups v2 alone, AppArmor, checkpoint and restore by Debian's CRIU.
 test-v2: build
 	test/setup v2
-	$(GO) test -timeout 10m -count=1 ./test/vm/...
+	$(GO) test -timeout 16m -count=1 ./test/vm/...
 
 # The daemon is killed 1,000 times under the load of containers, 200 times under that of images (make test: 25 and 20 times).
 crash: build

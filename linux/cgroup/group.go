@@ -75,6 +75,7 @@ func New(c Config) (g *Group, err error) {
 		}
 	}
 	var made []string
+	half := g // `return nil, err` has made g nil
 	defer func() {
 		if err == nil {
 			return
@@ -83,7 +84,7 @@ func New(c Config) (g *Group, err error) {
 			_ = unix.Rmdir(dir)
 		}
 		if c.Systemd {
-			_ = g.stopUnit(context.Background())
+			_ = half.stopUnit(context.Background())
 		}
 		err = fmt.Errorf("cgroup %s: %w", c.Path, err)
 	}()

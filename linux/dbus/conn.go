@@ -116,10 +116,12 @@ func (c *Conn) until(ctx context.Context) (stop func()) {
 	return func() { undo() }
 }
 
-// authenticate is the line protocol before the first message, with the mechanism that asks the kernel who we are.
+// authenticate is the line protocol before the first message, with the mechanism that asks the kernel who we are. BEGIN does
+// not wait for the OK: systemd forgets a message that it has read together with that line until it hears more, so the OK has to
+// say that it has read the line. (Its own client does the same.)
 func (c *Conn) authenticate() error {
 	uid := hex.EncodeToString([]byte(strconv.Itoa(os.Geteuid())))
-	if _, err := c.c.Write([]byte("\x00AUTH EXTERNAL " + uid + "\r\n")); err != nil {
+	if _, err := c.c.Write([]byte("\x00AUTH EXTERNAL " + uid + "\r\nBEGIN\r\n")); err != nil {
 		return fmt.Errorf("dbus: %w", err)
 	}
 	line, err := c.in.ReadString('\n')
@@ -129,8 +131,7 @@ func (c *Conn) authenticate() error {
 	if !strings.HasPrefix(line, "OK ") {
 		return errdefs.FailedPrecondition("dbus: authenticate: the other side says %q", strings.TrimSpace(line))
 	}
-	_, err = c.c.Write([]byte("BEGIN\r\n"))
-	return err
+	return nil
 }
 
 // Call calls a method and returns what it answers; an error that it answers is an *Error.

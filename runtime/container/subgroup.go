@@ -20,7 +20,7 @@ import (
 // join opens the groups that the process will be in: the container's, or those below them that were asked for.
 func (e *execution) join() (int, []int, error) {
 	if len(e.o.Cgroups) == 0 {
-		return openJoin(e.c.group)
+		return e.joinDefault()
 	}
 	paths, err := subgroups(e.c.rec.Cgroups, e.o.Cgroups)
 	if err != nil {
@@ -35,6 +35,23 @@ func (e *execution) join() (int, []int, error) {
 		return -1, nil, fmt.Errorf("error adding pid 0 to cgroups: %w", err)
 	}
 	return v2, tasks, nil
+}
+
+// joinDefault opens the container's groups, or the v2 group that its init has moved down to. An init that shares its part of the
+// hierarchy out, as systemd does, could not enable controllers in the container's own group while another process was there
+// ("no internal processes", cgroups(7)).
+func (e *execution) joinDefault() (int, []int, error) {
+	if own := e.c.rec.Cgroups[""]; own != "" && cgroup.Unified() {
+		dir, err := cgroup.DirectoryOf(e.c.rec.Pid)
+		if err == nil && strings.HasPrefix(dir, own+"/") {
+			if g, err := openGroup(map[string]string{"": dir}); err == nil {
+				if v2, tasks, err := openJoin(g); err == nil {
+					return v2, tasks, nil
+				}
+			}
+		}
+	}
+	return openJoin(e.c.group)
 }
 
 // subgroups puts the asked paths below the container's own groups. None leads out of them.

@@ -36,8 +36,9 @@ func (r *Root) Write(path string, data []byte) { r.files[path] = file{data: data
 // Link puts a symbolic link at path.
 func (r *Root) Link(path, target string) { r.files[path] = file{link: target} }
 
-// libraryDirs are where Debian's dynamic linker looks.
-var libraryDirs = []string{"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib", "/usr/lib"}
+// libraryDirs are where Debian's dynamic linker looks, and
+// systemd's own libraries in a directory of theirs, by the name in its programs.
+var libraryDirs = []string{"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib", "/usr/lib", "/usr/lib/x86_64-linux-gnu/systemd"}
 
 // Program puts a host's program at path with the libraries that it is linked to.
 func (r *Root) Program(path, source string) error {

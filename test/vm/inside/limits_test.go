@@ -164,3 +164,25 @@ func TestHostKeepsItsMountOptions(t *testing.T) {
 		t.Errorf("the machine's mount was %q and is %q", before, now)
 	}
 }
+
+// An init that shares its part of the hierarchy out has moved down first: an exec follows it, and does not stand in its way.
+func TestExecFollowsInit(t *testing.T) {
+	b := newBundle(t)
+	for i, m := range b.spec.Mounts {
+		if m.Type == "cgroup" {
+			b.spec.Mounts[i].Options = []string{"nosuid", "noexec", "nodev"}
+		}
+	}
+	b.spec.Process.Args = []string{"/bin/sh", "-c", "/bin/busybox mkdir /sys/fs/cgroup/lower && echo 1 >/sys/fs/cgroup/lower/cgroup.procs; sleep 1000"}
+	b.start()
+	b.until("init is down", func() bool {
+		out, err := os.ReadFile(b.group("lower/cgroup.procs"))
+		return err == nil && len(out) > 0
+	})
+	if got := b.runtime("exec", b.id, "sh", "-c", "cat /proc/self/cgroup; echo +pids >/sys/fs/cgroup/cgroup.subtree_control && cat /sys/fs/cgroup/lower/pids.current"); got != "0::/lower\n2" {
+		t.Errorf("exec: %q", got)
+	}
+	if got := b.runtime("exec", b.id, "cat", "/proc/self/cgroup"); got != "0::/lower" {
+		t.Errorf("exec: %q", got)
+	}
+}
