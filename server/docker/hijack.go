@@ -100,13 +100,23 @@ func withDescriptor(conn net.Conn) (net.Conn, error) {
 	if _, ok := conn.(syscall.Conn); ok {
 		return conn, nil
 	}
+	inner, outer, err := socketPair()
+	if err != nil {
+		return nil, err
+	}
+	go splice(conn, outer)
+	return inner, nil
+}
+
+// socketPair makes two ends of a stream that have descriptors.
+func socketPair() (inner, outer net.Conn, err error) {
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("socket pair for a TLS stream: %w", err)
+		return nil, nil, fmt.Errorf("socket pair for a stream: %w", err)
 	}
 	var ends [2]net.Conn
 	for i, fd := range fds {
-		f := os.NewFile(uintptr(fd), "tls-stream")
+		f := os.NewFile(uintptr(fd), "stream")
 		ends[i], err = net.FileConn(f)
 		_ = f.Close()
 		if err != nil {
@@ -115,11 +125,10 @@ func withDescriptor(conn net.Conn) (net.Conn, error) {
 			} else {
 				_ = syscall.Close(fds[1])
 			}
-			return nil, fmt.Errorf("socket pair for a TLS stream: %w", err)
+			return nil, nil, fmt.Errorf("socket pair for a stream: %w", err)
 		}
 	}
-	go splice(conn, ends[1])
-	return ends[0], nil
+	return ends[0], ends[1], nil
 }
 
 // splice copies both ways, passing the end of one direction on (stdin's end must not end the output), and closes

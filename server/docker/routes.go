@@ -50,6 +50,7 @@ func (s *Server) routes() []route {
 		r(post, "/containers/{id}/update", s.containerUpdate, first, whole),
 		r(post, "/containers/{id}/wait", s.containerWait, first, view),
 		r(post, "/containers/{id}/attach", s.containerAttach, first, view),
+		r(get, "/containers/{id}/attach/ws", s.containerAttachWS, first, view),
 		r(post, "/containers/{id}/resize", s.containerResize, first, view),
 		r(del, "/containers/{id}", s.containerRemove, first, whole),
 		r(del, "/containers/{id}/{name}", s.containerUnlink, first, whole),
@@ -121,7 +122,6 @@ func (s *Server) routes() []route {
 
 // absentEndpoints answer 501 with their name.
 var absentEndpoints = [][2]string{
-	{get, "/containers/{id}/attach/ws"},
 	{get, "/containers/{id}/checkpoints"},
 	{post, "/containers/{id}/checkpoints"},
 	{del, "/containers/{id}/checkpoints/{name}"},
