@@ -91,7 +91,7 @@ func TestRefusals(t *testing.T) {
 		{"", "--mtu 10", `must be from 68`},
 		{"", "--default-runtime runsc", `add it with --add-runtime runsc=PATH`},
 		{"", "--add-runtime x=/nope/x", `--add-runtime x=/nope/x`},
-		{"", "--storage-driver btrfs", `has overlay2 only`},
+		{"", "--storage-driver btrfs", `has overlay2 and erofs`},
 		{"", "--exec-opt native.cgroupdriver=systemd", `not implemented yet`},
 		{"", "-H tcp://0.0.0.0:99999 --tls=false", `invalid port`},
 		{"", "--log-driver journals", `did you mean "journald"?`},

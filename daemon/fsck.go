@@ -206,7 +206,7 @@ func (p *parts) openAlone() (err error) {
 		return err
 	}
 	p.onClose("content", plain(p.content.Close))
-	if p.snapshots, err = snapshot.Open(filepath.Join(c.DataRoot, "snapshot"), p.durable, p.volatile, overlay.New(), native.New()); err != nil {
+	if p.snapshots, err = snapshot.Open(filepath.Join(c.DataRoot, "snapshot"), p.durable, p.volatile, overlay.New(), native.New(), overlay.NewEROFS()); err != nil {
 		return err
 	}
 	p.onClose("snapshots", plain(p.snapshots.Close))

@@ -80,7 +80,8 @@ var options = []option{
 
 	{"label", "", "labels", "label of the daemon: key=value", func(c *Config) value { return texts(&c.Labels) }, ""},
 	{"live-restore", "", "live-restore", "accepted: containers always outlive the daemon", func(c *Config) value { return flag(&c.LiveRestore) }, ""},
-	{"storage-driver", "s", "storage-driver", "overlay2", func(c *Config) value { return text(&c.StorageDriver) }, ""},
+	{"storage-driver", "s", "storage-driver", "overlay2, or erofs: one EROFS image a layer (Linux 6.12)", func(c *Config) value { return text(&c.StorageDriver) }, ""},
+	{"snapshotter", "", "", "containerd's word for --storage-driver", func(c *Config) value { return text(&c.StorageDriver) }, ""},
 	{"shutdown-timeout", "", "shutdown-timeout", "seconds that running requests get at the end", func(c *Config) value { return number(&c.ShutdownTimeout) }, ""},
 	{"experimental", "", "experimental", "tell clients that experimental features are on", func(c *Config) value { return flag(&c.Experimental) }, ""},
 	{"feature", "", "features", "feature switch: name=true", func(c *Config) value { return flagPairs(&c.Features) }, ""},

@@ -181,8 +181,12 @@ func (p *parts) openStores(ctx context.Context) (err error) {
 		return err
 	}
 	p.onClose("content", plain(p.content.Close))
-	drivers := []snapshot.Driver{overlay.New(), native.New()}
-	if p.config.StorageDriver != "" {
+	drivers := []snapshot.Driver{overlay.New(), native.New(), overlay.NewEROFS()} // the last is for those that were made with it
+	switch p.config.StorageDriver {
+	case "":
+	case "erofs":
+		drivers = drivers[2:]
+	default:
 		drivers = drivers[:1]
 	}
 	if p.snapshots, err = snapshot.Open(filepath.Join(p.config.DataRoot, "snapshot"), p.durable, p.volatile, drivers...); err != nil {

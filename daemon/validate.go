@@ -184,8 +184,8 @@ func (c *Config) validateRegistries() error {
 }
 
 func (c *Config) validateContainers() error {
-	if !slices.Contains([]string{"", "overlay2", "overlay", "overlayfs"}, c.StorageDriver) {
-		return errdefs.InvalidArgument("--storage-driver %s: Conex has overlay2 only", c.StorageDriver)
+	if !slices.Contains([]string{"", "overlay2", "overlay", "overlayfs", "erofs"}, c.StorageDriver) {
+		return errdefs.InvalidArgument("--storage-driver %s: Conex has overlay2 and erofs", c.StorageDriver)
 	}
 	for _, o := range c.ExecOptions {
 		key, val, _ := strings.Cut(o, "=")

@@ -160,6 +160,9 @@ func (s Stores) images(ctx context.Context, found []Finding) ([]Finding, error) 
 		}
 		for _, damage := range v.Damage {
 			i := slices.IndexFunc(found, func(f Finding) bool { return f.Kind == damage.Kind && f.Object == damage.ID })
+			if i < 0 && damage.Kind == "snapshot" && strings.HasPrefix(damage.Problem, "its directory is gone") {
+				continue // of one below it, which is named
+			}
 			if i < 0 {
 				found = append(found, Finding{Kind: damage.Kind, Object: damage.ID, Problem: damage.Problem, Image: name})
 			} else if found[i].Image == "" {

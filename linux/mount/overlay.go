@@ -52,12 +52,13 @@ func DetachedOverlay(o Options) (Tree, error) {
 // errLong says that a value is longer than fsconfig takes.
 var errLong = errors.New("option is too long")
 
-func overlay(o Options, set func(Context, string) error) (Tree, error) {
-	c, err := Open("overlay")
-	if err != nil {
+func overlay(o Options, set func(context, string) error) (Tree, error) {
+	c := context{images: new([]Tree)}
+	var err error
+	if c.Context, err = Open("overlay"); err != nil {
 		return -1, err
 	}
-	defer c.Close()
+	defer c.close()
 	if err := c.Source("overlay"); err != nil {
 		return -1, err
 	}
@@ -73,8 +74,21 @@ func overlay(o Options, set func(Context, string) error) (Tree, error) {
 	return t, nil
 }
 
+// context is an overlay being configured. Mounts of images must stay until it is made, which clones them.
+type context struct {
+	Context
+	images *[]Tree
+}
+
+func (c context) close() {
+	for _, t := range *c.images {
+		t.Close()
+	}
+	c.Close()
+}
+
 // layerwise gives each layer by itself.
-func layerwise(c Context, option string) error {
+func layerwise(c context, option string) error {
 	key, value, _ := strings.Cut(option, "=")
 	switch key {
 	case "lowerdir":
@@ -83,7 +97,11 @@ func layerwise(c Context, option string) error {
 			return err
 		}
 		for _, l := range layers {
-			if err := directory(c, "lowerdir+", l); err != nil {
+			add := directory
+			if IsImage(l) {
+				add = image
+			}
+			if err := add(c, "lowerdir+", l); err != nil {
 				return err
 			}
 		}
@@ -94,7 +112,7 @@ func layerwise(c Context, option string) error {
 	return c.Set(option)
 }
 
-func directory(c Context, key, path string) error {
+func directory(c context, key, path string) error {
 	if len(path) < stringLimit {
 		return c.Set(key + "=" + path)
 	}
@@ -109,7 +127,17 @@ func directory(c Context, key, path string) error {
 	return nil
 }
 
-func whole(c Context, option string) error {
+// image gives a layer that is an EROFS image: its mount belongs to the overlay alone.
+func image(c context, key, path string) error {
+	t, err := EROFS(path)
+	if err != nil {
+		return err
+	}
+	*c.images = append(*c.images, t)
+	return c.SetFD(key, int(t))
+}
+
+func whole(c context, option string) error {
 	if _, value, _ := strings.Cut(option, "="); len(value) >= stringLimit {
 		return fmt.Errorf("%s: %w", option, errLong)
 	}

@@ -17,7 +17,7 @@ import (
 // Target is the directory that a layer is applied to.
 type Target struct {
 	Dir string // host path of the snapshot's own directory, made by the snapshotter
-	// Lower are the directories of the parent layers, nearest first; they give parents that a layer does not name
+	// Lower are the directories or EROFS images of the parent layers, nearest first; they give parents that a layer does not name
 	// itself their owners and modes, and hard links their files. Only with Overlay.
 	Lower []string
 	// Below gives them later, in place of Lower: called once, when the first is needed, before directories get their

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/conex-containers/conex/base/errdefs"
+	"github.com/conex-containers/conex/linux/mount"
 )
 
 // inRoot confines the resolution of a path to the directory that it starts from: ".." and absolute links end there,
@@ -74,9 +75,9 @@ func (t *tree) below() ([]int, error) {
 		return nil, err
 	}
 	for _, dir := range dirs {
-		fd, err := openDir(dir)
+		fd, err := mount.OpenLayer(dir)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("layer: open %s: %w", dir, err)
 		}
 		t.lower = append(t.lower, fd)
 	}

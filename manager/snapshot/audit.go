@@ -146,7 +146,7 @@ func (s *Store) Lost(context.Context) ([]Info, error) {
 		if n.busy != "" {
 			continue
 		}
-		_, err := os.Lstat(filepath.Join(s.dir(n), Files))
+		err := s.present(n)
 		if errors.Is(err, os.ErrNotExist) {
 			lost = append(lost, n.Info)
 		} else if err != nil {
@@ -163,7 +163,7 @@ func (s *Store) Forget(ctx context.Context, key string) error {
 		if n.Kind != Committed {
 			return errdefs.FailedPrecondition("snapshot %s: is %s: remove what it is of", key, n.Kind)
 		}
-		if _, err := os.Lstat(filepath.Join(s.dir(n), Files)); !errors.Is(err, os.ErrNotExist) {
+		if err := s.present(n); !errors.Is(err, os.ErrNotExist) {
 			return errdefs.FailedPrecondition("snapshot %s: is not lost", key)
 		}
 		return nil

@@ -42,6 +42,9 @@ func (s *Store) Below(_ context.Context, key, path string) ([]mount.Mount, error
 	if len(whole) != 1 {
 		return nil, errdefs.NotImplemented("snapshot %s: %d mounts on top of each other", key, len(whole))
 	}
+	if s.driver.Name() == "erofs" {
+		return nil, errdefs.NotImplemented("snapshot %s: a part of an image cannot be mounted with the snapshotter erofs: mount the whole image", key)
+	}
 	var layers []string
 	if whole[0].Type == "bind" {
 		layers = []string{whole[0].Source}

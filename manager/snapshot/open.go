@@ -150,7 +150,7 @@ func (s *Store) reconcile(ctx context.Context) error {
 			s.next = num + 1
 		}
 		if n.busy == "" {
-			_, err := os.Lstat(filepath.Join(s.dir(n), Files))
+			err := s.present(n)
 			switch {
 			case err == nil:
 				continue

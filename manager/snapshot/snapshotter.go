@@ -106,6 +106,7 @@ type Layout struct {
 	Parents  []string // those of its parents, nearest first
 	Kind     Kind
 	Volatile bool
+	Loose    bool // the first parent is not committed: it is looked at as it is
 }
 
 // Files is the directory below a snapshot's own that holds its files, with every driver.

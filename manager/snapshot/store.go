@@ -3,6 +3,7 @@ package snapshot
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -151,6 +152,7 @@ func (s *Store) Root(_ context.Context, key string) (*rootfs.Root, error) {
 		return nil, err
 	}
 	if l.Kind != View || len(l.Parents) == 0 {
+		l.Loose = l.Kind != Committed
 		l.Parents = append([]string{l.Dir}, l.Parents...)
 	}
 	l.Kind, l.Volatile = View, false
@@ -230,7 +232,31 @@ func (s *Store) measure(ctx context.Context, n *node) (Usage, error) {
 	if err != nil {
 		return Usage{}, fmt.Errorf("snapshot %s: %w", n.Key, err)
 	}
+	if i, ok := s.driver.(imager); ok && n.Kind == Committed {
+		more, count, err := i.Usage(s.dir(n))
+		if err != nil {
+			return Usage{}, fmt.Errorf("snapshot %s: %w", n.Key, err)
+		}
+		size, inodes = size+more, inodes+count
+	}
 	return Usage{Size: size, Inodes: inodes}, nil
+}
+
+// imager is a Driver whose committed snapshots have more than their directory of files.
+type imager interface {
+	// Present says what is missing of a committed snapshot's directory, nil when nothing is.
+	Present(dir string) error
+	// Usage is what it takes beside its files.
+	Usage(dir string) (size, inodes int64, err error)
+}
+
+// present says what is missing of a snapshot: an error that is os.ErrNotExist, or what keeps it from being known.
+func (s *Store) present(n *node) error {
+	_, err := os.Lstat(filepath.Join(s.dir(n), Files))
+	if i, ok := s.driver.(imager); ok && err == nil && n.Kind == Committed {
+		err = i.Present(s.dir(n))
+	}
+	return err
 }
 
 // Close makes committed snapshots durable and waits until everything that was removed is gone from the disk.

@@ -128,6 +128,17 @@ func TestSuiteOverlay(t *testing.T) {
 	})
 }
 
+// The kernel mounts EROFS images from files since Linux 6.12: older ones are told so, and use overlay.
+func TestSuiteEROFS(t *testing.T) {
+	snapshottest.Run(t, func(t *testing.T) snapshot.Snapshotter {
+		f := newFixture(t, overlay.NewEROFS(), overlay.New())
+		if f.Driver() != "erofs" {
+			t.Skipf("this kernel mounts no EROFS images from files, driver is %s", f.Driver())
+		}
+		return f.Store
+	})
+}
+
 func TestSuiteNative(t *testing.T) {
 	snapshottest.Run(t, func(t *testing.T) snapshot.Snapshotter { return newFixture(t, native.New()).Store })
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -48,6 +49,14 @@ func mountOne(dir string, m mount.Mount) error {
 // mountOverlay mounts by mount(2): here the layers may be one long string, and the directory is the bundle's, which
 // nobody else can exchange.
 func mountOverlay(dir string, m mount.Mount, o mount.Options) error {
+	if slices.ContainsFunc(o.Data, func(d string) bool { return strings.Contains(d, ".erofs") && strings.HasPrefix(d, "lowerdir=") }) {
+		tree, err := mount.DetachedOverlay(o) // images are no directories that mount(2) could take
+		if err != nil {
+			return err
+		}
+		defer tree.Close()
+		return tree.AttachPath(dir)
+	}
 	if err := unix.Mount(m.Source, dir, m.Type, 0, strings.Join(o.Data, ",")); err != nil {
 		return err
 	}

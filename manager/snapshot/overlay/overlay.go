@@ -24,13 +24,19 @@ const workDir = "work"
 // Driver is the overlay driver. Probe finds out what the kernel takes, so it comes first.
 type Driver struct {
 	volatile bool
+	images   bool // committed snapshots are EROFS images, see images.go
 }
 
 // New returns the driver.
 func New() *Driver { return &Driver{} }
 
-// Name is "overlay".
-func (d *Driver) Name() string { return "overlay" }
+// Name is "overlay", or "erofs" with images.
+func (d *Driver) Name() string {
+	if d.images {
+		return "erofs"
+	}
+	return "overlay"
+}
 
 // Probe mounts a small overlay, detached from every mount table, and removes a file in it: that needs d_type,
 // whiteouts and trusted xattrs of the file system below.
@@ -48,6 +54,9 @@ func (d *Driver) Probe(dir string) error {
 		return err
 	}
 	l := snapshot.Layout{Dir: top, Parents: []string{lower}, Kind: snapshot.Active}
+	if err := d.Seal(snapshot.Layout{Dir: lower, Kind: snapshot.Active}); err != nil {
+		return err
+	}
 	if err := d.Create(context.Background(), l); err != nil {
 		return err
 	}
@@ -136,6 +145,8 @@ var options = []string{"index=off", "redirect_dir=nofollow", "metacopy=off"}
 func (d *Driver) Mounts(l snapshot.Layout) ([]mount.Mount, error) {
 	files := filepath.Join(l.Dir, snapshot.Files)
 	switch {
+	case l.Kind == snapshot.View && len(l.Parents) == 1 && d.images && !l.Loose:
+		return []mount.Mount{{Type: "erofs", Source: d.layer(l.Parents[0]), Options: []string{"ro"}}}, nil
 	case l.Kind == snapshot.View && len(l.Parents) == 1:
 		return bind(filepath.Join(l.Parents[0], snapshot.Files), "ro"), nil
 	case l.Kind == snapshot.View && len(l.Parents) == 0:
@@ -145,7 +156,11 @@ func (d *Driver) Mounts(l snapshot.Layout) ([]mount.Mount, error) {
 	}
 	lower := make([]string, len(l.Parents))
 	for i, p := range l.Parents {
-		lower[i] = strings.ReplaceAll(filepath.Join(p, snapshot.Files), ":", "\\:")
+		layer := d.layer(p)
+		if i == 0 && l.Loose {
+			layer = filepath.Join(p, snapshot.Files)
+		}
+		lower[i] = strings.ReplaceAll(layer, ":", "\\:")
 	}
 	o := append(make([]string, 0, 7), "lowerdir="+strings.Join(lower, ":"))
 	if l.Kind == snapshot.Active {
@@ -182,7 +197,18 @@ func bind(dir, mode string) []mount.Mount {
 	return []mount.Mount{{Type: "bind", Source: dir, Options: []string{"rbind", mode}}}
 }
 
+// layer is what a committed snapshot is as a lower layer.
+func (d *Driver) layer(dir string) string {
+	if d.images {
+		return filepath.Join(dir, Image)
+	}
+	return filepath.Join(dir, snapshot.Files)
+}
+
 // Seal removes the work directory: a committed snapshot is never an upper one again.
 func (d *Driver) Seal(l snapshot.Layout) error {
-	return rootfs.RemoveTree(filepath.Join(l.Dir, workDir))
+	if err := rootfs.RemoveTree(filepath.Join(l.Dir, workDir)); err != nil || !d.images {
+		return err
+	}
+	return pack(l.Dir)
 }

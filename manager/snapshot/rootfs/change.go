@@ -47,10 +47,11 @@ func Changes(ctx context.Context, mounts []mount.Mount, own func(path string) bo
 		return nil, err
 	}
 	for _, dir := range lower {
-		l, err := c.open(dir)
+		l, err := mount.OpenLayer(dir)
 		if err != nil {
-			return nil, err
+			return nil, &fs.PathError{Op: "open", Path: dir, Err: err}
 		}
+		c.fds = append(c.fds, l)
 		c.lower = append(c.lower, safepath.At(l))
 	}
 	if _, err := c.directory(top, "/", false); err != nil {

@@ -30,6 +30,8 @@ func Detach(mounts []mount.Mount, attrs uint64) (*os.File, error) {
 		t, err = mount.DetachedOverlay(o)
 	case "bind":
 		t, err = bind(m.Source, o)
+	case "erofs":
+		t, err = image(m.Source, o)
 	default:
 		return nil, errdefs.NotImplemented("mount type %q is not supported here", m.Type)
 	}
@@ -41,6 +43,18 @@ func Detach(mounts []mount.Mount, attrs uint64) (*os.File, error) {
 
 func bind(source string, o mount.Options) (mount.Tree, error) {
 	t, err := mount.Clone(unix.AT_FDCWD, source, false)
+	if err != nil {
+		return -1, err
+	}
+	if err := t.SetAttr(o.Attr, false); err != nil {
+		t.Close()
+		return -1, fmt.Errorf("%s: %w", source, err)
+	}
+	return t, nil
+}
+
+func image(source string, o mount.Options) (mount.Tree, error) {
+	t, err := mount.EROFS(source)
 	if err != nil {
 		return -1, err
 	}
