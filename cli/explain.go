@@ -216,7 +216,7 @@ func cgroupLines(g *docker.ExplainedCgroup) []string {
 func layerLines(list []docker.ExplainedLayer) []string {
 	var lines []string
 	for _, l := range list {
-		what := "a layer of Conex' own"
+		what := "mount points of every container"
 		switch {
 		case l.Writable:
 			what = "what the container writes, " + units.HumanSize(float64(l.Size))
@@ -268,6 +268,9 @@ func endpointLines(n *docker.ExplainedEndpoint) []string {
 		outside += " IS DOWN"
 	}
 	lines := []string{inside, outside + ", port of bridge " + cmp.Or(n.Bridge, "(none)")}
+	if n.HostLink == "" {
+		lines = []string{inside, "a link on an interface of the host: " + n.Parent}
+	}
 	for _, r := range n.Rules {
 		text := r.Text
 		if !r.Present {

@@ -134,6 +134,11 @@ func (c *Client) ContainerTop(ctx context.Context, ref, psArgs string) (containe
 	return get[container.TopResponse](ctx, c, "/containers/"+element(ref)+"/top", q)
 }
 
+// ContainerPorts publishes ports of a container and withdraws others.
+func (c *Client) ContainerPorts(ctx context.Context, ref string, change docker.PortChange) error {
+	return c.post(ctx, "/conex/containers/"+element(ref)+"/ports", nil, change, nil)
+}
+
 // ContainerExplain tells what the kernel holds for a running container.
 func (c *Client) ContainerExplain(ctx context.Context, ref string) (docker.Explanation, error) {
 	return get[docker.Explanation](ctx, c, "/conex/containers/"+element(ref)+"/explain", nil)

@@ -97,7 +97,7 @@ func (p *parts) containerConfig() (container.Config, error) {
 	return container.Config{
 		Namespace: dockerNamespace, DataRoot: c.DataRoot, ExecRoot: c.ExecRoot,
 		Tasks: p.tasks, Processes: p.tasks, Images: engineimage.Source{Store: p.images}, Snapshots: p.snapshots, OpenRoot: p.openRoot,
-		LiveRoot: p.tasks.Root, TaskView: p.tasks.View, NetView: p.network.Explain, Committer: p.images,
+		LiveRoot: p.tasks.Root, TaskView: p.tasks.View, NetView: p.network.Explain, Republish: p.network.Republish, Committer: p.images,
 		Durable: p.durable, Volatile: p.volatile, Network: p.network, Volumes: p.volumes, Attachments: p.volumes, Events: p.events, Log: p.log,
 		Spec: spec.Defaults{
 			CgroupParent: p.target.CgroupParent, InitPath: init, Init: c.Init, ShmSize: c.ShmSize, Ulimits: limits,

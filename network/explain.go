@@ -24,7 +24,7 @@ func (s *Service) Explain(container string) ([]docker.ExplainedEndpoint, error) 
 			continue // it is being removed
 		}
 		x := docker.ExplainedEndpoint{
-			Network: n.Name, Interface: e.Interface, MAC: e.MAC, HostLink: e.HostLink,
+			Network: n.Name, Interface: e.Interface, MAC: e.MAC, HostLink: e.HostLink, Parent: n.Parent,
 		}
 		for _, a := range e.addresses() {
 			x.Addresses = append(x.Addresses, a.String())

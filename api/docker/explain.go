@@ -107,6 +107,7 @@ type ExplainedEndpoint struct {
 	MAC       string
 	Addresses []string
 	Gateways  []string `json:",omitempty"`
+	Parent    string   `json:",omitempty"` // of macvlan and ipvlan: the host's interface that carries it; there is no pair then
 	HostLink  string   // the other end of the pair, on the host
 	HostIndex int      // its number; 0: it is gone
 	Bridge    string

@@ -58,8 +58,8 @@ func (s *Service) ContainerExplain(ctx context.Context, ref string) (*docker.Exp
 	return out, nil
 }
 
-// layers takes the directories of an overlay apart and finds the image's layer of each: from the base up, as the
-// uppermost may be ones that no image has.
+// layers takes the directories of an overlay apart and finds the image's layer of each. Below them all may be one
+// that no image has, with the mount points of every container.
 func (s *Service) layers(ctx context.Context, rec *Record, options string) []docker.ExplainedLayer {
 	var out []docker.ExplainedLayer
 	var chain []docker.ExplainedLayer
@@ -80,8 +80,8 @@ func (s *Service) layers(ctx context.Context, rec *Record, options string) []doc
 	}
 	for i, dir := range lower {
 		l := docker.ExplainedLayer{Dir: dir}
-		if at := len(chain) - (len(lower) - i); at >= 0 {
-			l.ChainID, l.Size = chain[at].ChainID, chain[at].Size
+		if i < len(chain) {
+			l.ChainID, l.Size = chain[i].ChainID, chain[i].Size
 		}
 		out = append(out, l)
 	}

@@ -38,6 +38,7 @@ type Config struct {
 	LiveRoot    LiveRoot
 	TaskView    TaskView
 	NetView     NetworkView
+	Republish   Republish
 	Committer   Committer
 	Durable     Database
 	Volatile    Database

@@ -145,6 +145,19 @@ func (t *Table) Unbind(bindings []Binding) error {
 	return t.conn.Update(func(c *nftables.Conn) error { return t.guard.change(c.SetDeleteElements, boundElements(bindings)) })
 }
 
+// Exchange adds some ports and removes others in one transaction.
+func (t *Table) Exchange(add, remove []Port) error {
+	if len(add)+len(remove) == 0 {
+		return nil
+	}
+	return t.conn.Update(func(c *nftables.Conn) error {
+		if err := t.change(c.SetDeleteElements, portElements(remove)); err != nil {
+			return err
+		}
+		return t.change(c.SetAddElements, portElements(add))
+	})
+}
+
 func portElements(ports []Port) elements {
 	lists := elements{}
 	for _, p := range ports {

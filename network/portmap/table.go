@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -136,6 +137,27 @@ func (t *Table) Release(id string) {
 		}
 	}
 	delete(t.owners, id)
+}
+
+// ReleasePort lets go of one port that the owner holds.
+func (t *Table) ReleasePort(id, proto string, addr netip.Addr, port uint16) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	k := key{proto, port}
+	list := t.held[k]
+	i := slices.IndexFunc(list, func(h holding) bool { return h.owner.ID == id && h.addr == addr })
+	if i < 0 {
+		return
+	}
+	if list[i].fd >= 0 {
+		_ = unix.Close(list[i].fd)
+	}
+	if t.held[k] = slices.Delete(list, i, i+1); len(t.held[k]) == 0 {
+		delete(t.held, k)
+	}
+	if at := slices.Index(t.owners[id], k); at >= 0 {
+		t.owners[id] = slices.Delete(t.owners[id], at, at+1)
+	}
 }
 
 // Close lets go of everything.

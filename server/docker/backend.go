@@ -52,6 +52,7 @@ type Lifecycle interface {
 type Changes interface {
 	ContainerRename(ctx context.Context, ref, name string) error
 	ContainerUpdate(ctx context.Context, ref string, cfg *container.UpdateConfig) (container.UpdateResponse, error)
+	ContainerPorts(ctx context.Context, ref string, change docker.PortChange) error
 	// ContainerUnlink removes a legacy link, PARENT/ALIAS.
 	ContainerUnlink(ctx context.Context, name string) error
 	ContainersPrune(ctx context.Context, f Filters) (container.PruneReport, error)

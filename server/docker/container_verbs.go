@@ -6,6 +6,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/conex-containers/conex/api/docker"
 	"github.com/conex-containers/conex/base/errdefs"
 )
 
@@ -69,6 +70,15 @@ func (s *Server) containerUnlink(ctx context.Context, w *reply, c *call) error {
 		return errdefs.NotFound("No such container: %s", ref)
 	}
 	return done(w, s.Changes.ContainerUnlink(ctx, ref))
+}
+
+// containerPorts publishes ports of a container and withdraws others.
+func (s *Server) containerPorts(ctx context.Context, w *reply, c *call) error {
+	var change docker.PortChange
+	if err := c.must(&change); err != nil {
+		return err
+	}
+	return done(w, s.Changes.ContainerPorts(ctx, c.id(), change))
 }
 
 func (s *Server) containerRename(ctx context.Context, w *reply, c *call) error {

@@ -83,6 +83,8 @@ func (d *double) ContainerExplain(context.Context, string) (*docker.Explanation,
 	return &docker.Explanation{}, nil
 }
 
+func (d *double) ContainerPorts(context.Context, string, docker.PortChange) error { return nil }
+
 func (d *double) ImageTree(context.Context, string) (docker.ImageTree, error) {
 	return docker.ImageTree{}, nil
 }

@@ -91,6 +91,7 @@ func (s *Server) routes() []route {
 		r(get, "/conex/images/{name...}/files", s.imageFiles, first, view),
 		r(get, "/conex/images/{name...}/sbom", s.imageSBOM, first, view),
 		r(post, "/conex/copy", s.imageCopy, first, view),
+		r(post, "/conex/containers/{id}/ports", s.containerPorts, first, whole),
 		r(get, "/conex/containers/{id}/explain", s.containerExplain, first, view),
 		r(post, "/conex/images/{name...}/verify", s.imageVerify, first, view),
 		r(get, "/conex/registries/{name...}/check", s.registryCheck, first, view),
