@@ -71,6 +71,19 @@ func Of(pid int, file string) (int, error) {
 	return fd, nil
 }
 
+// Same tells whether the namespace fd is the one of this program that file (net, user, ...) names.
+func Same(fd int, file string) (bool, error) {
+	var there, here unix.Stat_t
+	if err := unix.Fstat(fd, &there); err != nil {
+		return false, fmt.Errorf("%s namespace: %w", file, err)
+	}
+	path := "/proc/self/ns/" + file
+	if err := unix.Stat(path, &here); err != nil {
+		return false, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return there.Dev == here.Dev && there.Ino == here.Ino, nil
+}
+
 // Parent opens the user namespace above userns (ioctl_ns(2)); EPERM when that is not below the caller's own.
 func Parent(userns int) (int, error) {
 	fd, err := unix.IoctlRetInt(userns, unix.NS_GET_PARENT)

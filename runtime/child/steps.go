@@ -43,6 +43,7 @@ type Config struct {
 	Joins    []Join
 	NewUser  bool // the clone makes a user namespace: wait until it has its maps, be its root
 	LateUser bool // ... the process makes one after its joins: likewise
+	Within   bool // the runtime is in the user namespace already
 	Unshare  int  // namespaces to make after the cgroups and joins
 	Fork     bool // ... which only a second process is in (pid, time)
 	Contexts []string
@@ -226,7 +227,7 @@ func (b *builder) cgroups() {
 
 func (b *builder) namespaces() {
 	c := b.c
-	user := c.NewUser || c.LateUser
+	user := c.NewUser || c.LateUser || c.Within
 	for _, j := range c.Joins {
 		if j.Flags == 0 {
 			continue // a container that shares everything

@@ -29,7 +29,8 @@ import (
 //	         └─ conex-runtime create (root there): the container, whose user namespace maps these ids to themselves
 //
 // A process with several threads, as each Go program is, may not enter a user namespace, and only its root may make the
-// container's mounts. Later commands find that namespace as the parent of the container's.
+// container's mounts. Later commands find that namespace as the parent of the container's. A user namespace that the container
+// is to share with others takes the place of both: whoever owns it may enter it.
 
 // insiders are the commands that work in a container's namespaces.
 var insiders = []string{"create", "run", "start", "exec", "mounts"}
@@ -110,7 +111,8 @@ func (a *app) place(cmd *command, c *call) (userns int, s *specs.Spec, err error
 			return -1, nil, errdefs.InvalidArgument("rootless container requires user namespaces")
 		}
 		if ns.Path != "" {
-			return -1, nil, errdefs.NotImplemented("a user namespace to join needs privileges: run this command in its parent, or give mappings")
+			userns, err = namespace.Open(ns.Path, unix.CLONE_NEWUSER)
+			return userns, nil, err
 		}
 		return -1, s, nil
 	}
@@ -129,6 +131,9 @@ func (a *app) place(cmd *command, c *call) (userns int, s *specs.Spec, err error
 	}
 	if err != nil {
 		return -1, nil, err
+	}
+	if made.SharesUser() {
+		return own, nil, nil
 	}
 	defer func() { _ = unix.Close(own) }()
 	userns, err = namespace.Parent(own)

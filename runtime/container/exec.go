@@ -283,9 +283,13 @@ func (e *execution) spawn(ctx context.Context, inside int) (*child.Program, *Pro
 		tty = rawFD(e.pair.Slave)
 	}
 	all := e.c.rec.Namespaces
+	enter, err := e.c.foreign()
+	if err != nil {
+		return nil, nil, err
+	}
 	prog, err := child.Build(&child.Config{
 		Sync: inside, Tasks: tasks, StateDir: -1, TTY: tty, Back: -1, Root: e.root, Stdio: e.files.stdio, Extra: e.files.extra,
-		Joins:    []child.Join{{FD: target, Flags: all &^ unix.CLONE_NEWPID, Name: "of the container"}},
+		Joins:    []child.Join{{FD: target, Flags: enter &^ unix.CLONE_NEWPID, Name: "of the container"}},
 		NoGroups: all&unix.CLONE_NEWUSER != 0 && idmap.NoGroups(strconv.Itoa(e.c.rec.Pid)),
 		Keyring:  e.c.keyring(),
 		Labels:   e.label, Process: p, Linux: e.c.rec.Inherited, Program: e.program, Home: e.program == "" || e.inherits, Limits: lim, Sets: e.sets, Seccomp: e.filt, Landlock: e.policy != nil,

@@ -100,11 +100,15 @@ func (k *creation) open() (stop func(), err error) {
 		return nil, err
 	}
 	all, target := k.plan.all, k.c.Pidfd()
+	enter, err := k.c.foreign()
+	if err != nil {
+		return nil, errors.Join(err, unix.Close(host), unix.Close(inside))
+	}
 	unshare := 0
 	if k.plan.user {
 		unshare = unix.CLONE_NEWNS
 	}
-	prog := child.Opener(inside, []child.Join{{FD: target, Flags: all &^ (unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWTIME), Name: "of the container"}},
+	prog := child.Opener(inside, []child.Join{{FD: target, Flags: enter &^ (unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWTIME), Name: "of the container"}},
 		unshare, k.names, contextBase)
 	fd := -1
 	err = namespace.Throwaway(func() (err error) {

@@ -3,6 +3,7 @@ package container
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -45,6 +46,11 @@ func mappedNamespace(uids, gids []specs.LinuxIDMapping) (_ int, err error) {
 func (k *creation) findMaps() (err error) {
 	if !k.plan.user || k.plan.newUser || k.plan.lateUser {
 		k.uids, k.gids = k.spec.Linux.UIDMappings, k.spec.Linux.GIDMappings
+		return nil
+	}
+	if k.plan.within {
+		all := []specs.LinuxIDMapping{{Size: math.MaxUint32}} // the numbers of the runtime are those of the container
+		k.uids, k.gids = all, all
 		return nil
 	}
 	k.uids, k.gids, err = idmap.Read(k.c.rec.Pid)

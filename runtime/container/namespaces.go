@@ -28,7 +28,8 @@ import (
 // With a new user namespace the clone is inside it at once, so the thread enters all paths. With the path of a user
 // namespace the new ones have to be made inside it: then the process unshares them, and when a pid namespace is among
 // them it clones once more. The path of a time namespace, which no thread of several may enter, beside a new user
-// namespace is entered by the process, which then unshares the user namespace and goes on as if it had joined it.
+// namespace is entered by the process, which then unshares the user namespace and goes on as if it had joined it. The path of
+// the runtime's own user namespace, in which it is root, is joined already.
 type plan struct {
 	clone      int // flags of the clone
 	unshare    int // flags that the process unshares
@@ -39,6 +40,7 @@ type plan struct {
 	newTime    bool
 	newUser    bool
 	lateUser   bool // the process unshares its user namespace itself
+	within     bool // the user namespace to join is the runtime's own
 	user       bool // any user namespace of its own
 	newMount   bool
 	newNet     bool
@@ -96,7 +98,7 @@ func (p *plan) fill(s *specs.Spec, net *os.File) error {
 		p.thread, p.joins = append(p.thread, p.joins...), nil
 	}
 	p.user = p.all&unix.CLONE_NEWUSER != 0
-	if p.user && !p.newUser {
+	if p.user && !p.newUser && !p.within {
 		p.unshare |= p.clone
 		p.fork = p.clone&unix.CLONE_NEWPID != 0
 		p.clone = 0
@@ -140,6 +142,9 @@ func (p *plan) make(flag int) {
 
 // joined are the namespaces that are others' too.
 func (p *plan) joined() (flags int) {
+	if p.within {
+		flags = unix.CLONE_NEWUSER
+	}
 	for _, j := range p.joins {
 		flags |= j.Flags
 	}
@@ -160,6 +165,9 @@ func (p *plan) join(ns specs.LinuxNamespace, flag int) error {
 	case unix.CLONE_NEWPID:
 		p.thread = append(p.thread, j)
 	case unix.CLONE_NEWUSER:
+		if p.within, err = namespace.Same(fd, "user"); err != nil || p.within {
+			return err
+		}
 		p.joins = append(p.joins, j)
 	default:
 		p.joins = append([]child.Join{j}, p.joins...)
@@ -219,6 +227,27 @@ func (p *plan) enter() int {
 		own |= unix.CLONE_NEWNS
 	}
 	return own & (unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP)
+}
+
+// SharesUser tells whether the container's user namespace is one that it was given, not made.
+func (c *Container) SharesUser() bool { return c.rec.Joined&unix.CLONE_NEWUSER != 0 }
+
+// foreign are the container's namespaces that are not the runtime's: a user namespace that the runtime is in cannot be entered
+// again (setns(2), EINVAL).
+func (c *Container) foreign() (int, error) {
+	if !c.SharesUser() {
+		return c.rec.Namespaces, nil
+	}
+	fd, err := namespace.Of(c.rec.Pid, "user")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	same, err := namespace.Same(fd, "user")
+	if same {
+		return c.rec.Namespaces &^ unix.CLONE_NEWUSER, err
+	}
+	return c.rec.Namespaces, err
 }
 
 // enterPids lets the next process that this thread clones be in the pid namespace of the process that target is.

@@ -96,7 +96,7 @@ func (k *creation) program(ctx context.Context, sync int, tasks []int) (*child.P
 		return nil, err
 	}
 	return child.Build(&child.Config{
-		Sync: sync, Tasks: tasks, Joins: k.plan.joins, NewUser: k.plan.newUser, LateUser: k.plan.lateUser, Unshare: k.plan.unshare, Fork: k.plan.fork,
+		Sync: sync, Tasks: tasks, Joins: k.plan.joins, NewUser: k.plan.newUser, LateUser: k.plan.lateUser, Within: k.plan.within, Unshare: k.plan.unshare, Fork: k.plan.fork,
 		Contexts: k.names, ContextBase: contextBase, Init: true, MountNS: k.plan.newMount, Back: k.plan.back, Root: -1, StateDir: k.state, TTY: -1,
 		Stdio: k.files.stdio, Extra: k.files.extra, Keyring: k.c.keyring(), Labels: k.labels, Sysctls: k.ownSysctls(), NoGroups: k.plan.user && idmap.NoGroups("self"), Process: p, Home: true, Linux: k.spec.Linux,
 		Limits: lim, Sets: sets(ctx, p.Capabilities, k.plan.user), Seccomp: k.c.filter, Landlock: k.landlock != nil,

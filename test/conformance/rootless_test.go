@@ -142,3 +142,54 @@ func pid(t *testing.T, u *user) string {
 	}
 	return fmt.Sprint(state.Pid)
 }
+
+// A user namespace by its path: the container is in the one that somebody else of the user's has made.
+func TestRootlessJoin(t *testing.T) {
+	u := newUser(t)
+	holder := exec.Command("setpriv", "--reuid", userID, "--regid", userID, "--clear-groups", "unshare", "--user", "--map-root-user", "sleep", "1000")
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = holder.Process.Kill(); _ = holder.Wait() })
+	path := fmt.Sprintf("/proc/%d/ns/user", holder.Process.Pid)
+	own, err := os.Readlink("/proc/self/ns/user")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var shared string
+	rig.Eventually(t, bound, "it is in its namespace", func() bool {
+		shared, err = os.Readlink(path)
+		maps, _ := os.ReadFile(fmt.Sprintf("/proc/%d/uid_map", holder.Process.Pid))
+		return err == nil && shared != own && len(strings.Fields(string(maps))) == 3
+	})
+	linux := u.config["linux"].(map[string]any)
+	delete(linux, "uidMappings")
+	delete(linux, "gidMappings")
+	for _, ns := range linux["namespaces"].([]any) {
+		if ns := ns.(map[string]any); ns["type"] == "user" {
+			ns["path"] = path
+		}
+	}
+	const look = "id -u; readlink /proc/self/ns/user; cat /proc/self/setgroups; echo x >/dev/null && echo writes"
+	u.runs("sh", "-c", look)
+	u.runtime("run", "--bundle", u.dir, "r1").OK().Says("0\n" + shared + "\ndeny\nwrites\n")
+	u.runs("sleep", "1000")
+	u.runtime("create", "--bundle", u.dir, "r1").OK()
+	u.runtime("start", "r1").OK()
+	u.runtime("exec", "r1", "sh", "-c", look).OK().Says("0\n" + shared + "\n")
+	root := rig.Exec(t, nil, nil, u.dir+"/conex-runtime", "--root", u.dir+"/state", "exec", "r1", "sh", "-c", look+"; grep CapEff /proc/self/status").OK()
+	u.runtime("mounts", "add", "r1", `[{"destination": "/tmp", "type": "tmpfs", "source": "more"}]`).OK()
+	u.runtime("exec", "r1", "grep", "-c", " /tmp ", "/proc/self/mountinfo").OK().Says("1")
+	root.Says("0\n" + shared + "\n") // root of the machine is the namespace's root inside, no more
+	u.runtime("delete", "--force", "r1").OK()
+	if got, err := os.Readlink(path); err != nil || got != shared {
+		t.Errorf("the namespace's holder: %q, %v", got, err)
+	}
+	for _, ns := range linux["namespaces"].([]any) {
+		if ns := ns.(map[string]any); ns["type"] == "user" {
+			ns["path"] = "/proc/1/ns/user"
+		}
+	}
+	u.runs("true")
+	u.runtime("run", "--bundle", u.dir, "r1").Exits(1) // not his
+}
