@@ -11,6 +11,7 @@ import (
 
 func rmiCommand(s *Session) *cobra.Command {
 	var force, noPrune bool
+	var platforms []string
 	c := &cobra.Command{
 		Use: "rmi [OPTIONS] IMAGE [IMAGE...]", Args: minArgs(1), ValidArgsFunction: s.completeImages,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -20,7 +21,7 @@ func rmiCommand(s *Session) *cobra.Command {
 			}
 			var errs []error
 			for _, name := range args { // in order: removing one may untag the next
-				list, err := cl.ImageRemove(c.Context(), name, force, noPrune)
+				list, err := cl.ImageRemove(c.Context(), name, platforms, force, noPrune)
 				if force && errdefs.IsNotFound(err) {
 					_, _ = fmt.Fprintln(s.Err, err)
 					continue
@@ -42,6 +43,7 @@ func rmiCommand(s *Session) *cobra.Command {
 	}
 	f := c.Flags()
 	f.BoolVarP(&force, "force", "f", false, "Force removal of the image")
+	f.StringSliceVar(&platforms, "platform", nil, "Remove only the given platform variant, and keep the others. Formatted as "+platformForm)
 	f.BoolVar(&noPrune, "no-prune", false, "Do not delete untagged parents")
 	return c
 }

@@ -61,9 +61,14 @@ func (c *Client) ImageTag(ctx context.Context, source, repo, tag string) error {
 	return c.post(ctx, "/images/"+element(source)+"/tag", q, nil, nil)
 }
 
-// ImageRemove removes a name, and the image with its last one.
-func (c *Client) ImageRemove(ctx context.Context, ref string, force, noPrune bool) ([]image.DeleteResponse, error) {
+// ImageRemove removes a name, and the image with its last one; with platforms only these.
+func (c *Client) ImageRemove(ctx context.Context, ref string, platforms []string, force, noPrune bool) ([]image.DeleteResponse, error) {
 	q := url.Values{}
+	for _, p := range platforms {
+		one := url.Values{}
+		platformQuery(one, p)
+		q["platforms"] = append(q["platforms"], one["platform"]...)
+	}
 	flag(q, "force", force)
 	flag(q, "noprune", noPrune)
 	var out []image.DeleteResponse

@@ -268,10 +268,10 @@ func (s *Service) ImageTag(ctx context.Context, source, repo, tag string) error 
 	return s.cfg.Store.Tag(ctx, s.cfg.Namespace, source, target)
 }
 
-// ImageRemove takes names and images away.
-func (s *Service) ImageRemove(ctx context.Context, ref string, force, noPrune bool) ([]types.DeleteResponse, error) {
+// ImageRemove takes names and images away, or of an image only the platforms that are named.
+func (s *Service) ImageRemove(ctx context.Context, ref string, platforms []string, force, noPrune bool) ([]types.DeleteResponse, error) {
 	removed, err := s.cfg.Store.Remove(ctx, s.cfg.Namespace, ref, image.RemoveOptions{
-		Force: force, NoPrune: noPrune, InUse: s.users, Running: s.running,
+		Platforms: platforms, Force: force, NoPrune: noPrune, InUse: s.users, Running: s.running,
 	})
 	return deleted(removed), err
 }

@@ -31,11 +31,12 @@ import (
 	"github.com/conex-containers/conex/manager/metadata"
 )
 
-// Labels that the garbage collector understands, containerd's own.
+// Labels that the garbage collector understands, containerd's own and one of ours.
 const (
 	LabelGCRoot        = "containerd.io/gc.root"          // any value: keep
 	LabelGCRefContent  = "containerd.io/gc.ref.content"   // prefix, ".<name>": digest of a blob to keep
 	LabelGCRefSnapshot = "containerd.io/gc.ref.snapshot." // prefix, "<snapshotter>[/<name>]": key of a snapshot to keep
+	LabelGCDropContent = "conex/gc.drop.content."         // prefix, "<digest>": the document names this blob, and does not keep it
 )
 
 // IngestAge is how old an unfinished ingest must be for Open to throw it away; a younger one can be resumed.

@@ -173,6 +173,29 @@ func TestImages(t *testing.T) {
 	}
 }
 
+// A platform that was dropped goes, and what it shares with another stays; a lease holds it all the same.
+func TestDroppedPlatform(t *testing.T) {
+	w := newWorld(t)
+	kept, dropped := w.manifest("base", "kept"), w.manifest("base", "dropped")
+	index := w.blob(ocispec.MediaTypeImageIndex, ocispec.Index{Manifests: []ocispec.Descriptor{kept, dropped}})
+	w.image("app", index)
+	if r := w.collect(); len(r.Blobs) != 0 || len(r.Snapshots) != 0 {
+		t.Errorf("%+v", r)
+	}
+	_, err := w.content.Update(t.Context(), index.Digest, map[string]string{content.LabelGCDropContent + dropped.Digest.String(): "platform"})
+	w.must(err)
+	l, err := w.leases.Create(t.Context(), "moby", lease.Options{})
+	w.must(err)
+	w.must(w.leases.Add(t.Context(), "moby", l.ID, lease.Resource{Type: lease.Content, ID: dropped.Digest.String()}))
+	if r := w.collect(); len(r.Blobs) != 0 || len(r.Snapshots) != 0 {
+		t.Errorf("leased: %+v", r)
+	}
+	w.must(w.leases.Delete(t.Context(), "moby", l.ID))
+	if r := w.collect(); len(r.Blobs) != 3 || len(r.Snapshots) != 1 { // manifest, config, layer
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestContainers(t *testing.T) {
 	w := newWorld(t)
 	w.image("i", w.manifest("a", "b"))

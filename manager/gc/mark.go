@@ -217,7 +217,11 @@ func (m *marks) walk(ctx context.Context, blobs Blobs) error {
 				// A broken manifest's image does not run; what its labels say is kept for the pull that repairs it.
 				logging.From(ctx).Warn("gc: document cannot be read", "digest", d, "err", err)
 			}
-			refs = append(refs, doc.blobs...)
+			for _, r := range doc.blobs {
+				if _, dropped := info.Labels[content.LabelGCDropContent+r.String()]; !dropped {
+					refs = append(refs, r)
+				}
+			}
 			snapshots = append(snapshots, doc.chains...)
 		}
 		for _, r := range refs {

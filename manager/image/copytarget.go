@@ -167,7 +167,7 @@ func (t *storeTarget) putManifest(ctx context.Context, m copied) error {
 		if err != nil {
 			return err
 		}
-		labels = indexLabels(entries)
+		labels = indexLabels(entries, nil)
 	} else {
 		parsed, err := parseManifest(m.data)
 		if err != nil {

@@ -265,10 +265,13 @@ func manifestLabels(doc *document) map[string]string {
 	return labels
 }
 
-// indexLabels tell the collector what an index needs; entries that are not here are no harm.
-func indexLabels(entries []ocispec.Descriptor) map[string]string {
+// indexLabels tell the collector what an index needs; entries that are not here are no harm. With keep nil, all of them.
+func indexLabels(entries []ocispec.Descriptor, keep func(ocispec.Descriptor) bool) map[string]string {
 	labels := map[string]string{}
 	for i, d := range entries {
+		if keep != nil && !keep(d) {
+			continue
+		}
 		labels[content.LabelGCRefContent+".m."+strconv.Itoa(i)] = d.Digest.String()
 	}
 	return labels

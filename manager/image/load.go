@@ -44,6 +44,9 @@ func (s *Service) Load(ctx context.Context, ns string, r io.Reader, o LoadOption
 		made, err = s.adopt(ctx, ns, h, a, chosen, rep)
 		return err
 	})
+	if err == nil && len(chosen) > 0 {
+		s.collect(ctx)
+	}
 	return made, err
 }
 
@@ -67,6 +70,9 @@ func (s *Service) adopt(ctx context.Context, ns string, h *hold, a *archive, cho
 			return nil, err
 		}
 		if err := s.settle(ctx, h, l.target, chosen, rep); err != nil {
+			return nil, err
+		}
+		if err := s.keepChosen(ctx, ns, l.target, chosen); err != nil {
 			return nil, err
 		}
 	}
@@ -105,7 +111,7 @@ func (l *loaded) shown() string {
 }
 
 // settle labels a target's documents, unpacks this machine's platform (or the chosen ones) when it is there, and makes
-// all durable. What was not chosen gets no label: the collector takes it away.
+// all durable. What was not chosen gets no label (keepChosen).
 func (s *Service) settle(ctx context.Context, h *hold, target ocispec.Descriptor, chosen platforms, rep *reporter) error {
 	docs, passed, err := s.documents(ctx, target)
 	if err != nil {
@@ -137,8 +143,8 @@ func (s *Service) settle(ctx context.Context, h *hold, target ocispec.Descriptor
 		if err != nil {
 			return err
 		}
-		entries = slices.DeleteFunc(entries, func(d ocispec.Descriptor) bool { return d.Platform != nil && !chosen.take(*d.Platform) })
-		if _, err := s.Content.Update(ctx, index.Digest, indexLabels(entries)); err != nil {
+		labels := indexLabels(entries, func(d ocispec.Descriptor) bool { return d.Platform == nil || chosen.take(*d.Platform) })
+		if _, err := s.Content.Update(ctx, index.Digest, labels); err != nil {
 			return err
 		}
 	}

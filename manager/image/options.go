@@ -107,8 +107,10 @@ type ImportOptions struct {
 
 // RemoveOptions of one removal.
 type RemoveOptions struct {
-	Force   bool
-	NoPrune bool // accepted for Docker's sake; parents are not images here
+	Force bool
+	// Platforms are the only ones that go; none: the image.
+	Platforms []string
+	NoPrune   bool // accepted for Docker's sake; parents are not images here
 	// InUse returns the ids of the containers made of the image with this ID; nil: none.
 	InUse func(digest.Digest) []string
 	// Running returns the ids of those that run: they are not forced. nil: none.

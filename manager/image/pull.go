@@ -191,11 +191,18 @@ func (p *pull) storeDocuments(ctx context.Context, doc *document, passed []ocisp
 	for i := len(passed) - 1; i >= 0; i-- {
 		labels := manifestLabels(doc)
 		if i < len(passed)-1 {
-			entries, err := indexEntries(passed[i], p.docs.fresh[passed[i].Digest.String()])
-			if err != nil {
+			if err := p.link(ctx, passed[i].Digest, passed[i+1].Digest); err != nil && !errdefs.IsNotFound(err) {
+				return err
+			}
+			data, fresh := p.docs.fresh[passed[i].Digest.String()]
+			if !fresh {
 				continue // it was stored before, with its labels
 			}
-			labels = indexLabels(entries)
+			entries, err := indexEntries(passed[i], data)
+			if err != nil {
+				return err
+			}
+			labels = indexLabels(entries, nil)
 		}
 		for k, v := range source {
 			labels[k] = v

@@ -14,6 +14,9 @@ import (
 // what containers are made of, and an ID with names in several repositories; what running containers use is refused
 // always unless only a name goes. The space comes back by the collector, which runs then.
 func (s *Service) Remove(ctx context.Context, ns, ref string, o RemoveOptions) ([]Removed, error) {
+	if len(o.Platforms) > 0 {
+		return s.removePlatforms(ctx, ns, ref, o)
+	}
 	all, err := s.records(ctx, ns)
 	if err != nil {
 		return nil, err

@@ -105,7 +105,7 @@ type Images interface {
 	ImageHistory(ctx context.Context, ref, platform string) ([]image.HistoryResponseItem, error)
 	ImageAttestations(ctx context.Context, ref, platform string, predicates []string, bodies bool) ([]image.AttestationStatement, error)
 	ImageTag(ctx context.Context, source, repo, tag string) error
-	ImageRemove(ctx context.Context, ref string, force, noPrune bool) ([]image.DeleteResponse, error)
+	ImageRemove(ctx context.Context, ref string, platforms []string, force, noPrune bool) ([]image.DeleteResponse, error)
 	ImagesPrune(ctx context.Context, f Filters) (image.PruneReport, error)
 }
 

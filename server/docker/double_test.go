@@ -465,7 +465,8 @@ func (d *double) ImageTag(_ context.Context, source, repo, tag string) error {
 	d.images[strings.TrimPrefix(repo, "docker.io/library/")+":"+tag] = true
 	return nil
 }
-func (d *double) ImageRemove(_ context.Context, ref string, _, _ bool) ([]image.DeleteResponse, error) {
+func (d *double) ImageRemove(_ context.Context, ref string, platforms []string, _, _ bool) ([]image.DeleteResponse, error) {
+	d.platform = strings.Join(platforms, ",")
 	delete(d.images, tagged(ref))
 	return []image.DeleteResponse{{Untagged: ref}}, nil
 }

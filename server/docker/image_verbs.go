@@ -83,12 +83,11 @@ func (s *Server) imageTag(ctx context.Context, w *reply, c *call) error {
 }
 
 func (s *Server) imageRemove(ctx context.Context, w *reply, c *call) error {
-	if only, err := c.platforms("platforms", 50); err != nil {
+	only, err := c.platforms("platforms", 50)
+	if err != nil {
 		return err
-	} else if len(only) > 0 {
-		return errdefs.NotImplemented("image %s: removing one platform (%s) of an image is not implemented: leave --platform out to remove all of it", c.id(), only[0])
 	}
-	list, err := s.Images.ImageRemove(ctx, c.id(), c.flag("force"), c.flag("noprune"))
+	list, err := s.Images.ImageRemove(ctx, c.id(), only, c.flag("force"), c.flag("noprune"))
 	if err != nil {
 		return err
 	}

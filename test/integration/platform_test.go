@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,6 +47,64 @@ func TestPlatforms(t *testing.T) {
 			t.Errorf("images left: %s", out)
 		}
 	})
+}
+
+// Single platforms of an image come and go; what came survives the collector, however the others came.
+func TestKeepAndDropPlatforms(t *testing.T) {
+	e, ref := start(t)
+	r := rig.SharedRegistry(t)
+	r.PushIndex(t, "keep", "1", "arm64", rig.Busybox(t))
+	multi, other, both := ref("keep")+":1", ref("hello-world")+":latest", t.TempDir()+"/both.tar"
+	here := func(platforms ...string) {
+		t.Helper()
+		e.Conex("pull", "-q", other).OK()
+		e.Conex("rmi", other).OK() // the collector runs
+		for _, p := range []string{"linux/amd64", "linux/arm64"} {
+			code := 1
+			if slices.Contains(platforms, p) {
+				code = 0
+			}
+			e.Conex("image", "inspect", "--platform", p, multi).Exits(code)
+		}
+	}
+	blobs := func() int {
+		t.Helper()
+		list, err := filepath.Glob(e.DataRoot + "/content/blobs/sha256/*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list)
+	}
+	e.Conex("pull", "-q", multi).OK()
+	one := blobs()
+	e.Conex("pull", "-q", "--platform", "linux/arm64", multi).OK()
+	here("linux/amd64", "linux/arm64")
+	e.Conex("save", "-o", both, multi).OK()
+	e.Conex("rmi", "--platform", "linux/arm64", multi).OK().Says("Deleted: sha256:")
+	here("linux/amd64")
+	if n := blobs(); n != one {
+		t.Errorf("%d blobs, before the other platform came %d", n, one)
+	}
+	e.Conex("run", "--rm", multi, "echo", "runs").OK().Says("runs")
+	e.Conex("rmi", "--platform", "linux/arm64", multi).Exits(1).Says("does not provide")
+	e.Conex("rmi", "--platform", "linux/amd64", multi).Exits(1).Says("leave --platform out")
+	e.Conex("pull", "-q", "--platform", "linux/arm64", multi).OK()
+	here("linux/amd64", "linux/arm64")
+	id := e.Conex("create", multi, "true").OK().Trim()
+	e.Conex("rmi", "--platform", "linux/arm64", multi).Exits(1).Says("is being used by container")
+	e.Conex("rm", id).OK()
+	e.Conex("rmi", "--platform", "linux/amd64", multi).OK()
+	here("linux/arm64")
+	e.Conex("images").OK().Says("keep")
+	e.Conex("rmi", multi).OK()
+	e.Conex("load", "--platform", "linux/arm64", "-i", both).OK()
+	here("linux/arm64")
+	e.Conex("pull", "-q", "--platform", "linux/amd64", multi).OK()
+	here("linux/amd64", "linux/arm64")
+	e.Conex("rmi", multi).OK()
+	if n := blobs(); n != 0 {
+		t.Errorf("%d blobs are left", n)
+	}
 }
 
 // pull -a and push -a take every tag of a repository.
