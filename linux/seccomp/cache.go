@@ -64,23 +64,23 @@ func (c Cache) open() (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("open %s: %w", c.Dir, err)
 	}
-	if err := private(fd, unix.S_IFDIR); err != nil {
+	if _, err := private(fd, unix.S_IFDIR); err != nil {
 		_ = unix.Close(fd)
 		return -1, err
 	}
 	return fd, nil
 }
 
-// private demands that fd is of that kind and can be written to by the caller's user alone.
-func private(fd int, kind uint32) error {
+// private demands that fd is of that kind and can be written to by the caller's user alone, and tells its size.
+func private(fd int, kind uint32) (int64, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return err
+		return 0, err
 	}
 	if st.Mode&unix.S_IFMT != kind || int(st.Uid) != os.Geteuid() || st.Mode&0o077 != 0 {
-		return errdefs.FailedPrecondition("seccomp: a cache that is not this user's alone")
+		return 0, errdefs.FailedPrecondition("seccomp: a cache that is not this user's alone")
 	}
-	return nil
+	return st.Size, nil
 }
 
 // key names the program of profile: a hash of all that Compile looks at, and of the file that this program is.
@@ -89,7 +89,11 @@ func key(profile *specs.LinuxSeccomp) (string, error) {
 	if err := unix.Stat("/proc/self/exe", &st); err != nil {
 		return "", err
 	}
-	b := make([]byte, 0, 16<<10)
+	size := 512
+	for _, s := range profile.Syscalls {
+		size += 48 + 20*len(s.Names)
+	}
+	b := make([]byte, 0, size) // by what it holds, and so not on the stack, which would grow and be copied for it
 	number := func(n uint64) { b = binary.AppendUvarint(b, n) }
 	text := func(s string) { // with its length: what comes next cannot be taken for a part of it
 		b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
@@ -146,10 +150,11 @@ func read(dir int, name string) ([]unix.SockFilter, error) {
 		return nil, err
 	}
 	defer func() { _ = unix.Close(fd) }()
-	if err := private(fd, unix.S_IFREG); err != nil {
+	size, err := private(fd, unix.S_IFREG)
+	if err != nil {
 		return nil, err
 	}
-	b := make([]byte, (maxInstructions+2)*instructionSize)
+	b := make([]byte, min(size, (maxInstructions+1)*instructionSize)+1) // one byte more than there should be
 	n, err := unix.Read(fd, b)
 	if err != nil {
 		return nil, err

@@ -101,9 +101,9 @@ func (b *bench) started(name string) (*engine, error) {
 	return nil, fmt.Errorf("no engine %q", name)
 }
 
-// begin makes the engine's control group, starts its daemon and loads the image.
+// begin makes the engine's control groups, starts its daemon and loads the image.
 func (e *engine) begin(dir, roots, archive string) error {
-	if err := os.MkdirAll(filepath.Join(cpuacct, e.group), 0o755); err != nil {
+	if err := e.makeGroup(); err != nil {
 		return err
 	}
 	if e.ctr {

@@ -15,6 +15,34 @@ import (
 
 const cpuacct = "/sys/fs/cgroup/cpuacct"
 
+// makeGroup makes the engine's group in every hierarchy: any container's parent is there, made by systemd or by an
+// earlier container. Otherwise a runtime that leaves no parent behind pays for making it with every container.
+func (e *engine) makeGroup() error {
+	marks, err := filepath.Glob("/sys/fs/cgroup/*/cgroup.procs")
+	if err != nil {
+		return err
+	}
+	for _, mark := range marks {
+		root := filepath.Dir(mark)
+		if err := os.MkdirAll(filepath.Join(root, e.group), 0o755); err != nil {
+			return err
+		}
+		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} { // a new group of v1 has none, and takes no process
+			b, err := os.ReadFile(filepath.Join(root, file))
+			if os.IsNotExist(err) {
+				continue
+			}
+			if err == nil {
+				err = os.WriteFile(filepath.Join(root, e.group, file), b, 0)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // start begins a command inside the engine's control group: a thread of this program goes there, forks, and comes
 // back. Moving a thread alone waits for no grace period, and no process is executed for it, so that nothing of it is
 // in the figures, and the kernel is as cold for the command as for any other.
