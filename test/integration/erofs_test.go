@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,13 +8,12 @@ import (
 	"testing"
 
 	"github.com/conex-containers/conex/test/rig"
-	"golang.org/x/sys/unix"
 )
 
 // withErofs runs an engine whose layers are EROFS images, with busybox; on kernels that cannot it must say so.
 func withErofs(t *testing.T) (*rig.Engine, string) {
 	t.Helper()
-	if !fileBacked(t) {
+	if !rig.EROFS(t) {
 		r := rig.Exec(t, nil, nil, "timeout", "10", rig.Bin("conexd"), "--snapshotter", "erofs", "--data-root", t.TempDir(), "--exec-root", t.TempDir(), "-H", "unix://"+t.TempDir()+"/s", "--bridge", "none")
 		r.Exits(1).Says("erofs")
 		t.Skip("this kernel mounts no EROFS images from files (Linux 6.12 with CONFIG_EROFS_FS_BACKED_BY_FILE): conexd refuses, as it must")
@@ -24,22 +22,6 @@ func withErofs(t *testing.T) (*rig.Engine, string) {
 	e := rig.Start(t, "--snapshotter", "erofs")
 	e.Docker("pull", "-q", ref).OK()
 	return e, ref
-}
-
-// fileBacked asks the kernel, not the product: a file without a superblock is EINVAL where files are taken, and ENOTBLK
-// where only block devices are.
-func fileBacked(t *testing.T) bool {
-	t.Helper()
-	fd, err := unix.Fsopen("erofs", unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return false
-	}
-	defer func() { _ = unix.Close(fd) }()
-	path := t.TempDir() + "/empty"
-	if err := errors.Join(os.WriteFile(path, make([]byte, 8192), 0o600), unix.FsconfigSetString(fd, "source", path)); err != nil {
-		t.Fatal(err)
-	}
-	return !errors.Is(unix.FsconfigCreate(fd), unix.ENOTBLK)
 }
 
 // Everything that is done with layers, with one EROFS image a layer.

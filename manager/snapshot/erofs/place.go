@@ -111,7 +111,7 @@ func (p *plan) share() {
 func (p *plan) inode(n *node, at int64) (int64, error) {
 	attributes := n.xattrSize()
 	if attributes > xattrHeader+4*(math.MaxUint16-1) {
-		return 0, errdefs.InvalidArgument("%s: %d bytes of attributes are more than an EROFS image holds", n.path, attributes)
+		return 0, errdefs.InvalidArgument("%s: %d bytes of attributes are more than an EROFS image holds", n.path(), attributes)
 	}
 	head := int64(n.headSize() + attributes)
 	if rest := blockSize - at%blockSize; int64(n.headSize()) > rest {

@@ -16,7 +16,7 @@ import (
 
 // node is one inode.
 type node struct {
-	path     string // by which it is opened, relative; of hard links the first
+	name     string // by which it is opened, in its parent; of hard links the first
 	parent   *node
 	mode     uint32
 	uid, gid uint32
@@ -41,12 +41,24 @@ type entry struct {
 	node *node
 }
 
+// path is where the inode is in the tree.
+func (n *node) path() string {
+	if n.parent == nil || n.parent == n {
+		return "."
+	}
+	return path.Join(n.parent.path(), n.name)
+}
+
 func (n *node) is(kind uint32) bool { return n.mode&unix.S_IFMT == kind }
 
 func (n *node) nid() uint64 { return uint64(n.at) / slot }
 
-// maxDepth bounds how deep directories lie in each other: the kernel's longest path has half as many.
-const maxDepth = 4096
+const (
+	// maxDepth bounds how deep directories lie in each other: the kernel's longest path has half as many.
+	maxDepth = 4096
+	// maxInodes bounds the memory that a tree takes, at some 300 bytes an inode.
+	maxInodes = 500_000
+)
 
 // scanner lists a tree: its inodes in the order in which they are written.
 type scanner struct {
@@ -57,7 +69,7 @@ type scanner struct {
 }
 
 func (s *scanner) scan() error {
-	root, err := s.node(s.root, ".", ".", nil)
+	root, err := s.node(s.root, ".", nil)
 	if err != nil {
 		return err
 	}
@@ -66,10 +78,10 @@ func (s *scanner) scan() error {
 }
 
 // node describes what is called name in the open directory dir.
-func (s *scanner) node(dir int, name, rel string, parent *node) (*node, error) {
+func (s *scanner) node(dir int, name string, parent *node) (*node, error) {
 	var st unix.Stat_t
 	if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return nil, fmt.Errorf("%s: %w", rel, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	id := [2]uint64{st.Dev, st.Ino}
 	kind := st.Mode & unix.S_IFMT
@@ -79,8 +91,11 @@ func (s *scanner) node(dir int, name, rel string, parent *node) (*node, error) {
 			return n, nil
 		}
 	}
+	if len(s.nodes) == maxInodes {
+		return nil, errdefs.InvalidArgument("more than %d files in one layer, which the snapshotter erofs does not take: use overlay2", maxInodes)
+	}
 	n := &node{
-		path: rel, parent: parent, mode: st.Mode, uid: st.Uid, gid: st.Gid, nlink: 1,
+		name: name, parent: parent, mode: st.Mode, uid: st.Uid, gid: st.Gid, nlink: 1,
 		mtime: st.Mtim, serial: uint32(len(s.nodes) + 1),
 	}
 	switch kind {
@@ -90,7 +105,7 @@ func (s *scanner) node(dir int, name, rel string, parent *node) (*node, error) {
 		buf := make([]byte, unix.PathMax)
 		l, err := unix.Readlinkat(dir, name, buf)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", rel, err)
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		n.target, n.size = string(buf[:l]), int64(l)
 	case unix.S_IFCHR, unix.S_IFBLK:
@@ -116,17 +131,17 @@ func (s *scanner) attributes(dir int, name string, n *node) error {
 		size, err = unix.Llistxattr(at, list)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", n.path, err)
+		return fmt.Errorf("%s: %w", n.path(), err)
 	}
 	value := make([]byte, 64<<10)
 	for key := range strings.SplitSeq(strings.TrimRight(string(list[:size]), "\x00"), "\x00") {
 		l, err := unix.Lgetxattr(at, key, value)
 		if err != nil {
-			return fmt.Errorf("%s: %s: %w", n.path, key, err)
+			return fmt.Errorf("%s: %s: %w", n.path(), key, err)
 		}
 		x, ok := splitXattr(key, string(value[:l]))
 		if !ok {
-			return errdefs.InvalidArgument("%s: the attribute %s cannot be in an EROFS image", n.path, key)
+			return errdefs.InvalidArgument("%s: the attribute %s cannot be in an EROFS image", n.path(), key)
 		}
 		n.xattrs = append(n.xattrs, x)
 	}
@@ -147,21 +162,21 @@ func (s *scanner) directory(n *node, depth int) error {
 	if err := s.ctx.Err(); err != nil {
 		return err
 	}
-	dir, err := openBelow(s.root, n.path, unix.O_RDONLY|unix.O_DIRECTORY)
+	dir, err := openBelow(s.root, n.path(), unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
 	}
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
 		_ = dir.Close()
-		return fmt.Errorf("%s: %w", n.path, err)
+		return fmt.Errorf("%s: %w", n.path(), err)
 	}
 	slices.Sort(names)
 	n.nlink = 2
 	n.entries = append(n.entries, entry{".", n}, entry{"..", n.parent})
 	var below []*node
 	for _, name := range names {
-		child, err := s.node(int(dir.Fd()), name, path.Join(n.path, name), n)
+		child, err := s.node(int(dir.Fd()), name, n)
 		if err != nil {
 			_ = dir.Close()
 			return err

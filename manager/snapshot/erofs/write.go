@@ -89,14 +89,14 @@ func (w *writer) tail(n *node) ([]byte, error) {
 	case unix.S_IFLNK:
 		return []byte(n.target)[whole:], nil
 	}
-	f, err := openBelow(w.root, n.path, unix.O_RDONLY)
+	f, err := openBelow(w.root, n.path(), unix.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
 	tail := make([]byte, n.size-whole)
 	if _, err := f.ReadAt(tail, whole); err != nil {
-		return nil, fmt.Errorf("%s: %w", n.path, err)
+		return nil, fmt.Errorf("%s: %w", n.path(), err)
 	}
 	return tail, nil
 }
@@ -126,7 +126,7 @@ func (w *writer) data() error {
 			}
 		default:
 			if err := w.file(n, at, min(n.size, count*blockSize)); err != nil {
-				return fmt.Errorf("%s: %w", n.path, err)
+				return fmt.Errorf("%s: %w", n.path(), err)
 			}
 		}
 	}
@@ -136,7 +136,7 @@ func (w *writer) data() error {
 // file copies the beginning of a file into the image, inside the kernel, with shared extents where the file system can;
 // holes stay holes.
 func (w *writer) file(n *node, at, size int64) error {
-	f, err := openBelow(w.root, n.path, unix.O_RDONLY)
+	f, err := openBelow(w.root, n.path(), unix.O_RDONLY)
 	if err != nil {
 		return err
 	}
