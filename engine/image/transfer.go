@@ -3,11 +3,13 @@ package image
 import (
 	"context"
 	"io"
+	"net/http"
 	"strings"
 
 	"github.com/moby/moby/api/types/registry"
 
 	"github.com/conex-containers/conex/api/docker"
+	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/manager/image"
 )
 
@@ -63,8 +65,8 @@ func (s *Service) ImageSave(ctx context.Context, refs, platforms []string, w io.
 	return s.cfg.Mover.Save(ctx, s.cfg.Namespace, refs, platforms, w)
 }
 
-// ImageImport makes an image of a root file system's tar.
-func (s *Service) ImageImport(ctx context.Context, r io.Reader, repo, tag, message, platform string, changes []string, progress docker.ProgressFunc) error {
+// ImageImport makes an image of a root file system's tar: of r when the source is "-", else of what is at that URL.
+func (s *Service) ImageImport(ctx context.Context, source string, r io.Reader, repo, tag, message, platform string, changes []string, progress docker.ProgressFunc) error {
 	cfg, err := ParseChanges(changes)
 	if err != nil {
 		return err
@@ -72,6 +74,14 @@ func (s *Service) ImageImport(ctx context.Context, r io.Reader, repo, tag, messa
 	ref := repo
 	if repo != "" && tag != "" {
 		ref = repo + ":" + tag
+	}
+	if source != "-" {
+		body, err := download(ctx, source, progress)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = body.Close() }()
+		r = body
 	}
 	img, err := s.cfg.Mover.Import(ctx, s.cfg.Namespace, r, ref, image.ImportOptions{Message: message, Config: cfg, Platform: platform})
 	if err != nil {
@@ -81,6 +91,29 @@ func (s *Service) ImageImport(ctx context.Context, r io.Reader, repo, tag, messa
 		progress(docker.Progress{Status: img.Target.Digest.String()})
 	}
 	return nil
+}
+
+// download opens what is at a URL; without a scheme it is http.
+func download(ctx context.Context, source string, progress docker.ProgressFunc) (io.ReadCloser, error) {
+	if !strings.Contains(source, "://") {
+		source = "http://" + source
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, source, nil)
+	if err != nil {
+		return nil, errdefs.InvalidArgument("import %s: %w", source, err)
+	}
+	if progress != nil {
+		progress(docker.Progress{Status: "Downloading from " + req.URL.Redacted()})
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, errdefs.InvalidArgument("import: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		_ = resp.Body.Close()
+		return nil, errdefs.InvalidArgument("import %s: the server says %s", req.URL.Redacted(), resp.Status)
+	}
+	return resp.Body, nil
 }
 
 // RegistryCheck tries what a pull from a registry would do.

@@ -130,7 +130,7 @@ type Transfers interface {
 	ImagePush(ctx context.Context, ref string, o docker.TransferOptions, auth registry.AuthConfig) error
 	ImageLoad(ctx context.Context, r io.Reader, quiet bool, platforms []string, progress docker.ProgressFunc) error
 	ImageSave(ctx context.Context, refs, platforms []string, w io.Writer) error
-	ImageImport(ctx context.Context, r io.Reader, repo, tag, message, platform string, changes []string, progress docker.ProgressFunc) error
+	ImageImport(ctx context.Context, source string, r io.Reader, repo, tag, message, platform string, changes []string, progress docker.ProgressFunc) error
 	ImageDistribution(ctx context.Context, ref string, auth registry.AuthConfig) (registry.DistributionInspect, error)
 	RegistryCheck(ctx context.Context, name string, auth registry.AuthConfig) (docker.RegistryCheck, error)
 	RegistryLogin(ctx context.Context, auth registry.AuthConfig) (registry.AuthResponse, error)

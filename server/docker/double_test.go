@@ -520,7 +520,7 @@ func (d *double) ImageSave(_ context.Context, refs, _ []string, w io.Writer) err
 	}
 	return nil
 }
-func (d *double) ImageImport(_ context.Context, r io.Reader, repo, tag, _, _ string, _ []string, progress docker.ProgressFunc) error {
+func (d *double) ImageImport(_ context.Context, _ string, r io.Reader, repo, tag, _, _ string, _ []string, progress docker.ProgressFunc) error {
 	_, _ = io.Copy(io.Discard, r)
 	progress(docker.Progress{Status: "sha256:" + strings.Repeat("b", 64)})
 	return nil

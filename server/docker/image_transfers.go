@@ -24,11 +24,9 @@ func (s *Server) imageCreate(ctx context.Context, w *reply, c *call) error {
 		ref := joinTag(name, c.str("tag"))
 		o := docker.TransferOptions{Platform: c.str("platform"), AllTags: !hasTag(ref), Progress: p.send}
 		return p.end(s.Transfers.ImagePull(ctx, ref, o, requestAuth(ctx, c)))
-	case source == "-":
-		p := newProgressStream(w, c)
-		return p.end(s.Transfers.ImageImport(ctx, c.Body, c.str("repo"), c.str("tag"), c.str("message"), c.str("platform"), c.values()["changes"], p.send))
 	case source != "":
-		return errdefs.NotImplemented("import from the URL %s is not implemented: download it and use `import -`", source)
+		p := newProgressStream(w, c)
+		return p.end(s.Transfers.ImageImport(ctx, source, c.Body, c.str("repo"), c.str("tag"), c.str("message"), c.str("platform"), c.values()["changes"], p.send))
 	}
 	return errdefs.InvalidArgument("one of the parameters fromImage and fromSrc must be set")
 }
