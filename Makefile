@@ -50,6 +50,12 @@ check:
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 ./...
 	$(GO) run github.com/kisielk/errcheck@v1.30.0 -ignoretests ./...
 
+# Each fuzzer of the house for a while: make fuzz FUZZTIME=10m
+FUZZTIME ?= 10s
+fuzz:
+	@set -e; for f in $$(git grep -l '^func Fuzz' -- '*_test.go'); do for n in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' $$f); do \
+		echo "$$f $$n"; $(GO) test -run '^$$' -fuzz "^$$n\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$f); done; done
+
 # Side by side with Debian's dockerd, containerd and podman; nothing else should run meanwhile.
 # BENCH=oci,exec selects rows and kinds of rows: engine, oci, probes, idle.
 bench: build
