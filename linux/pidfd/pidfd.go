@@ -114,11 +114,21 @@ func GetFD(fd, n int) (int, error) {
 
 // StartTime is when the process started, in clock ticks since boot: with the pid it names a process for this boot.
 func StartTime(pid int) (uint64, error) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	path := "/proc/" + strconv.Itoa(pid) + "/stat"
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return 0, err
+		return 0, &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	return parseStart(b)
+	defer func() { _ = unix.Close(fd) }()
+	var b [1024]byte // more than 22 fields can take; every start reads it, so no file and no heap for it
+	n, err := unix.Read(fd, b[:])
+	for err == unix.EINTR {
+		n, err = unix.Read(fd, b[:])
+	}
+	if err != nil {
+		return 0, &os.PathError{Op: "read", Path: path, Err: err}
+	}
+	return parseStart(b[:n])
 }
 
 // parseStart reads field 22 of /proc/PID/stat. The command in field 2 may hold any byte, also ") R 1", so fields are
@@ -128,13 +138,16 @@ func parseStart(stat []byte) (uint64, error) {
 	if i < 0 {
 		return 0, errdefs.InvalidArgument("proc stat %q: no command", stat)
 	}
-	fields := bytes.Fields(stat[i+1:])
-	if len(fields) < 20 {
-		return 0, errdefs.InvalidArgument("proc stat %q: too short", stat)
+	number := 2
+	for field := range bytes.FieldsSeq(stat[i+1:]) {
+		if number++; number < 22 {
+			continue
+		}
+		n, err := strconv.ParseUint(string(field), 10, 64)
+		if err != nil {
+			return 0, errdefs.InvalidArgument("proc stat: start time: %w", err)
+		}
+		return n, nil
 	}
-	n, err := strconv.ParseUint(string(fields[19]), 10, 64)
-	if err != nil {
-		return 0, errdefs.InvalidArgument("proc stat: start time: %w", err)
-	}
-	return n, nil
+	return 0, errdefs.InvalidArgument("proc stat %q: too short", stat)
 }

@@ -48,8 +48,11 @@ func begin(stack uintptr, sealed uintptr) {
 	if errno != 0 || own == 0 {
 		return
 	}
-	slack = own
-	_, _, _ = syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, coarse, 0, 0, 0, 0)
+	slack, mine = own, coarse
+	if sealed != 0 {
+		mine = patient
+	}
+	_, _, _ = syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, mine, 0, 0, 0, 0)
 }
 
 // seal executes the program once more, from a detached read-only bind mount of its file, unless the file is on a

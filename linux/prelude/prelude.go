@@ -19,16 +19,19 @@ const (
 	// is a tenth of what starting a container costs. What it looks for then, a processor that a system call holds, waits
 	// for it that long. The odd nanosecond tells it from everybody else's.
 	coarse = 2_000_001
+	// patient is that of the sealed program, which does one thing after the other and ends: while a system call holds its
+	// one processor, nothing but a signal to pass on waits for it.
+	patient = 10_000_001
 	// usual is the kernel's default, that of a caller whose own is lost: one of our programs.
 	usual = 50_000
 )
 
-// slack is the caller's timer slack; 0 when this program's entry was not used. Set by begin.
-var slack uintptr
+// slack is the caller's timer slack, and mine that of this program's threads; 0 when its entry was not used. Set by begin.
+var slack, mine uintptr
 
 // Slack is the timer slack that a program started by this one should have; 0 means that it inherits the right one.
 func Slack() uintptr {
-	if slack == coarse {
+	if slack == coarse || slack == patient {
 		return usual
 	}
 	return slack
@@ -44,6 +47,6 @@ func Start(start func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, own, 0, 0, 0) // cannot fail for the calling thread
-	defer func() { _ = unix.Prctl(unix.PR_SET_TIMERSLACK, coarse, 0, 0, 0) }()
+	defer func() { _ = unix.Prctl(unix.PR_SET_TIMERSLACK, mine, 0, 0, 0) }()
 	return start()
 }

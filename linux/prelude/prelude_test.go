@@ -37,9 +37,9 @@ func TestPrelude(t *testing.T) {
 	}{
 		{"none", []string{plain, "run"}, "", "50000 0 false   [run]\n50000"},
 		{"coarse", []string{entry, "run"}, "", "2000001 50000 false   [run]\n50000"},
-		{"sealed", []string{sealed, "--root", "/r", "run", "x"}, "", "2000001 50000 true 1 1 [--root /r run x]\n50000"},
-		{"own choice", []string{sealed, "exec"}, MaxProcs + "=2", "2000001 50000 true 2  [exec]\n50000"},
-		{"not wanted", []string{sealed, "runs", "creat", "state"}, "", "2000001 50000 false   [runs creat state]\n50000"},
+		{"sealed", []string{sealed, "--root", "/r", "run", "x"}, "", "10000001 50000 true 1 1 [--root /r run x]\n50000"},
+		{"own choice", []string{sealed, "exec"}, MaxProcs + "=2", "10000001 50000 true 2  [exec]\n50000"},
+		{"not wanted", []string{sealed, "runs", "creat", "state"}, "", "10000001 50000 false   [runs creat state]\n50000"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cmd := exec.Command(c.argv[0], c.argv[1:]...)
@@ -57,9 +57,10 @@ func TestPrelude(t *testing.T) {
 
 // TestInherited: a child of one of our programs does not take the coarse timers for its caller's own.
 func TestInherited(t *testing.T) {
-	slack = coarse
 	defer func() { slack = 0 }()
-	if got := Slack(); got != usual {
-		t.Fatalf("slack %d", got)
+	for _, slack = range []uintptr{coarse, patient} {
+		if got := Slack(); got != usual {
+			t.Fatalf("slack %d", got)
+		}
 	}
 }
