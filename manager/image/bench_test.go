@@ -3,6 +3,7 @@ package image
 import (
 	"archive/tar"
 	"bytes"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -144,5 +145,36 @@ func peers(b *testing.B, addr string, s *sample) {
 			}
 		}
 		b.ReportMetric(best.Seconds()*1000, name)
+	}
+}
+
+// BenchmarkList lists 10,000 images of one layer each.
+func BenchmarkList(b *testing.B) {
+	const n = 10_000
+	s := newService(b)
+	var list []loaded
+	for i := range n {
+		config, err := s.Content.WriteBytes(b.Context(), ocispec.MediaTypeImageConfig, mustJSON(b, ocispec.Image{
+			Author: fmt.Sprint(i), Platform: hostPlatform(), RootFS: ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.FromString("layer")}},
+		}), nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		manifest, err := s.Content.WriteBytes(b.Context(), ocispec.MediaTypeImageManifest, mustJSON(b, ocispec.Manifest{
+			Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Config: config,
+			Layers: []ocispec.Descriptor{{MediaType: ocispec.MediaTypeImageLayer, Digest: digest.FromString("layer"), Size: 1}},
+		}), nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		list = append(list, loaded{target: manifest, names: []string{fmt.Sprintf("docker.io/library/many%d:1", i)}})
+	}
+	if _, err := s.pointAll(b.Context(), ns, list); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if all, err := s.List(b.Context(), ns); err != nil || len(all) != n {
+			b.Fatal(len(all), err)
+		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/conex-containers/conex/base/errdefs"
 	"github.com/conex-containers/conex/base/logging"
@@ -56,6 +57,10 @@ type loaded struct {
 	names  []string
 }
 
+// settling is how many images of an archive are unpacked and labelled at once: those of one layer wait for one another, and
+// their records go into the database together.
+const settling = 16
+
 // adopt checks, unpacks and names the archive's images.
 func (s *Service) adopt(ctx context.Context, ns string, h *hold, a *archive, chosen platforms, rep *reporter) ([]Image, error) {
 	images, err := s.archiveImages(ctx, h, a)
@@ -69,20 +74,25 @@ func (s *Service) adopt(ctx context.Context, ns string, h *hold, a *archive, cho
 		if err := s.admitArchived(ctx, a, l.target); err != nil {
 			return nil, err
 		}
-		if err := s.settle(ctx, h, l.target, chosen, rep); err != nil {
-			return nil, err
-		}
-		if err := s.keepChosen(ctx, ns, l.target, chosen); err != nil {
-			return nil, err
-		}
 	}
-	var made []Image
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(settling)
 	for _, l := range images {
-		records, err := s.point(ctx, ns, l.names, l.target)
-		if err != nil {
-			return nil, err
-		}
-		made = append(made, records...)
+		group.Go(func() error {
+			if err := s.settle(groupCtx, h, l.target, chosen, rep); err != nil {
+				return err
+			}
+			return s.keepChosen(groupCtx, ns, l.target, chosen)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	made, err := s.pointAll(ctx, ns, images)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range images {
 		for _, name := range l.names {
 			ref, err := ParseReference(name)
 			if err != nil {

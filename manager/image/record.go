@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,7 +63,11 @@ func (s *Service) record(ctx context.Context, ns, name string) (Image, error) {
 // point makes names point at target in one transaction. An image that loses its last name by it stays as a dangling
 // one. With no names the target becomes dangling itself.
 func (s *Service) point(ctx context.Context, ns string, names []string, target ocispec.Descriptor) ([]Image, error) {
-	target = ocispec.Descriptor{MediaType: target.MediaType, Digest: target.Digest, Size: target.Size}
+	return s.pointAll(ctx, ns, []loaded{{target: target, names: names}})
+}
+
+// pointAll is point for several targets: all or none.
+func (s *Service) pointAll(ctx context.Context, ns string, list []loaded) ([]Image, error) {
 	var made []Image
 	err := s.DB.Update(ctx, func(tx *metadata.Tx) error {
 		made = nil
@@ -70,23 +75,12 @@ func (s *Service) point(ctx context.Context, ns string, names []string, target o
 		if err != nil {
 			return err
 		}
-		now := time.Now().UTC()
-		if len(names) == 0 && len(namesOf(all, target.Digest)) == 0 {
-			names = []string{danglingName(target.Digest)}
-		}
-		for _, name := range names {
-			img := Image{Header: metadata.Header{CreatedAt: now, UpdatedAt: now}, Name: name, Target: target}
-			if err := displace(tx, ns, all, &img); err != nil {
+		for _, l := range list {
+			var images []Image
+			if images, all, err = pointOne(tx, ns, all, l); err != nil {
 				return err
 			}
-			if err := tx.Put(metadata.Images, ns, name, img); err != nil {
-				return err
-			}
-			all = replaceRecord(all, img)
-			made = append(made, img)
-		}
-		if own := danglingName(target.Digest); len(made) > 0 && made[0].Name != own && tx.Has(metadata.Images, ns, own) {
-			return tx.Delete(metadata.Images, ns, own)
+			made = append(made, images...)
 		}
 		return nil
 	})
@@ -95,6 +89,30 @@ func (s *Service) point(ctx context.Context, ns string, names []string, target o
 	}
 	s.refreshIndex(ctx)
 	return made, nil
+}
+
+// pointOne writes the records of one target, and returns them and all that there are then.
+func pointOne(tx *metadata.Tx, ns string, all []Image, l loaded) (made, after []Image, err error) {
+	target := ocispec.Descriptor{MediaType: l.target.MediaType, Digest: l.target.Digest, Size: l.target.Size}
+	now, names := time.Now().UTC(), l.names
+	if len(names) == 0 && len(namesOf(all, target.Digest)) == 0 {
+		names = []string{danglingName(target.Digest)}
+	}
+	for _, name := range names {
+		img := Image{Header: metadata.Header{CreatedAt: now, UpdatedAt: now}, Name: name, Target: target}
+		if err := displace(tx, ns, all, &img); err != nil {
+			return nil, nil, err
+		}
+		if err := tx.Put(metadata.Images, ns, name, img); err != nil {
+			return nil, nil, err
+		}
+		all = replaceRecord(all, img)
+		made = append(made, img)
+	}
+	if own := danglingName(target.Digest); len(made) > 0 && made[0].Name != own && tx.Has(metadata.Images, ns, own) {
+		return made, slices.DeleteFunc(all, func(i Image) bool { return i.Name == own }), tx.Delete(metadata.Images, ns, own)
+	}
+	return made, all, nil
 }
 
 // displace keeps what the name pointed at before as a dangling image, when nothing else names it.

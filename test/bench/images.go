@@ -15,6 +15,7 @@ const imageRounds = 5
 // imageRig is what the rows of images work with. Rows are made before it is filled.
 type imageRig struct {
 	dir    string
+	count  int // images of the row image-ls
 	sample *sample
 	source *registry // has the sample's images
 	target *registry // of one push; new and empty, or with the sample's layers
@@ -51,7 +52,7 @@ func (b *bench) moving(rows []row) error {
 	if err != nil {
 		return err
 	}
-	b.n = min(b.n, imageRounds)
+	b.n, b.images.count = min(b.n, imageRounds), b.count
 	return b.interleave(rows, engines, "docker/dockerd")
 }
 
@@ -209,7 +210,7 @@ func (r *imageRig) untargeted(e *engine) step {
 }
 
 func imageRows(r *imageRig) []row {
-	return append(r.registryRows(), r.storeRows()...)
+	return append(append(r.registryRows(), r.storeRows()...), r.listRow())
 }
 
 // registryRows are those that talk to a registry.

@@ -49,7 +49,7 @@ func main() {
 	flag.DurationVar(&o.probesDuration, "probing", 20*time.Second, "how long each engine is probed")
 	flag.IntVar(&o.idle, "idle", 100, "idle containers, for the memory of their helpers")
 	flag.StringVar(&o.sample, "sample", "test/bench/out/sample", "where the image of the rows of images is kept, made when it is not there")
-	flag.IntVar(&o.count, "images", 10_000, "images in the row images-ls")
+	flag.IntVar(&o.count, "images", 1000, "images in the row image-ls")
 	flag.Parse()
 	o.rows, o.engines = words(rows), words(engines)
 	if os.Getenv("CONEX_BENCH_INSIDE") == "" {
