@@ -36,6 +36,9 @@ func (e *engine) line(args []string) []string {
 	return append(line, args[1:]...)
 }
 
+// groupName is an engine's control group, of this run alone.
+func groupName(i int) string { return fmt.Sprintf("conex-bench-%d-%d", os.Getpid(), i) }
+
 // columns are the engines, none of them running yet: sockets and the like in dir, data roots in roots.
 func columns(dir, roots string) ([]*engine, error) {
 	bin, err := filepath.Abs("bin")
@@ -50,19 +53,19 @@ func columns(dir, roots string) ([]*engine, error) {
 				"-H", "unix://"+socket, "--pidfile", dir+"/"+short+".pid")}
 	}
 	return []*engine{
-		daemon("conex", bin+"/conex", "conex-bench-1", "cx1", bin+"/conexd"),
-		daemon("docker/conexd", "docker", "conex-bench-2", "cx2", bin+"/conexd"),
-		daemon("docker/dockerd", "docker", "conex-bench-3", "dd", "dockerd", "--default-ulimit", "nofile=1024:1024"),
-		{name: "podman+crun", group: "conex-bench-4", load: []string{"load", "-q", "-i"},
+		daemon("conex", bin+"/conex", groupName(1), "cx1", bin+"/conexd"),
+		daemon("docker/conexd", "docker", groupName(2), "cx2", bin+"/conexd"),
+		daemon("docker/dockerd", "docker", groupName(3), "dd", "dockerd", "--default-ulimit", "nofile=1024:1024"),
+		{name: "podman+crun", group: groupName(4), load: []string{"load", "-q", "-i"},
 			cli: []string{"podman", "--root", roots + "/podman", "--runroot", dir + "/run/podman", "--runtime", "crun",
 				"--cgroup-manager", "cgroupfs", "--events-backend", "file"},
-			flags: []string{"--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000", "--cgroup-parent", "/conex-bench-4"}},
-		{name: "ctr+runc", ctr: true, group: "conex-bench-5", load: []string{"image", "import"}, socket: dir + "/ctrd.sock",
-			cli: []string{"ctr", "-a", dir + "/ctrd.sock"}, flags: []string{"--cgroup", "/conex-bench-5/c"},
+			flags: []string{"--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000", "--cgroup-parent", "/" + groupName(4)}},
+		{name: "ctr+runc", ctr: true, group: groupName(5), load: []string{"image", "import"}, socket: dir + "/ctrd.sock",
+			cli: []string{"ctr", "-a", dir + "/ctrd.sock"}, flags: []string{"--cgroup", "/" + groupName(5) + "/c"},
 			serves: []string{"containerd", "--config", dir + "/containerd.toml"}},
 		// For images only: the tools, and what no engine can be faster than.
-		{name: "skopeo", group: "conex-bench-9", cli: []string{"skopeo", "--insecure-policy"}},
-		{name: "curl", group: "conex-bench-10"},
+		{name: "skopeo", group: groupName(9), cli: []string{"skopeo", "--insecure-policy"}},
+		{name: "curl", group: groupName(10)},
 	}, nil
 }
 

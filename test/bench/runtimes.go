@@ -87,7 +87,7 @@ func (b *bench) runtimes(rows []row) error {
 			continue
 		}
 		home := filepath.Join(b.dir, "oci-"+name)
-		e := &engine{name: name, cli: []string{program, "--root", b.dir + "/run/" + name}, group: fmt.Sprintf("conex-bench-%d", 6+i), socket: home}
+		e := &engine{name: name, cli: []string{program, "--root", b.dir + "/run/" + name}, group: groupName(6 + i), socket: home}
 		if err := e.begin(b.dir, b.roots, ""); err != nil {
 			return err
 		}
