@@ -78,15 +78,15 @@ func (s *Service) adopt(ctx context.Context, ns string, h *hold, a *archive, cho
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(settling)
 	for _, l := range images {
-		group.Go(func() error {
-			if err := s.settle(groupCtx, h, l.target, chosen, rep); err != nil {
-				return err
-			}
-			return s.keepChosen(groupCtx, ns, l.target, chosen)
-		})
+		group.Go(func() error { return s.settle(groupCtx, h, l.target, chosen, rep) })
 	}
 	if err := group.Wait(); err != nil {
 		return nil, err
+	}
+	for _, l := range images { // they may share indexes
+		if err := s.keepChosen(ctx, ns, l.target, chosen); err != nil {
+			return nil, err
+		}
 	}
 	made, err := s.pointAll(ctx, ns, images)
 	if err != nil {
