@@ -117,7 +117,8 @@ func auditReport(ctx context.Context, c *Config) (audit.Report, error) {
 }
 
 func target(c *Config) audit.Target {
-	t := audit.Target{DataRoot: resolve(c.DataRoot), ExecRoot: resolve(c.ExecRoot), Instance: Instance(c.DataRoot), CgroupParent: c.CgroupParent}
+	t := audit.Target{DataRoot: resolve(c.DataRoot), ExecRoot: resolve(c.ExecRoot), Instance: Instance(c.DataRoot), CgroupParent: c.CgroupParent,
+		HostPolicy: c.FirewallPolicy == "host"}
 	if t.CgroupParent == "" {
 		t.CgroupParent = t.Instance
 	}

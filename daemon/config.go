@@ -48,6 +48,7 @@ type Config struct {
 	Pools            []Pool
 	HostIP           netip.Addr // default address of published ports
 	IPTables         bool
+	FirewallPolicy   string // "own" or "host"
 	IPForward        bool
 	IPMasq, ICC      bool
 	MTU              int
@@ -109,7 +110,7 @@ func defaults() *Config {
 		LogLevel: "info", LogFormat: "text",
 		TLSCACert: certificates + "/ca.pem", TLSCert: certificates + "/cert.pem", TLSKey: certificates + "/key.pem",
 		MaxDownloads: 3, MaxUploads: 5, DownloadAttempts: 5,
-		IPTables: true, IPForward: true, IPMasq: true, ICC: true,
+		IPTables: true, FirewallPolicy: "own", IPForward: true, IPMasq: true, ICC: true,
 		DefaultRuntime: "conex", ShmSize: 64 << 20, LogDriver: "json-file",
 		ShutdownTimeout: 15, LiveRestore: true, UserlandProxy: true,
 	}

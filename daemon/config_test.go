@@ -84,6 +84,7 @@ func TestRefusals(t *testing.T) {
 		{"", "--bip 10.0.0.1", `"10.0.0.1" is not a subnet`},
 		{"", "--bip 10.0.0.1/24 --fixed-cidr 10.0.1.0/25", `is not inside`},
 		{"", "--bridge br0 --bip 10.0.0.1/24", `exclude each other`},
+		{"", "--firewall-policy ufw", `must be own or host`},
 		{"", "--bip6 fd00::1/64", `needs --ipv6`},
 		{"", "--ipv6 --bip6 10.0.0.1/24", `must be IPv6`},
 		{"", "--ipv6 --bip6 fd00::1/64 --fixed-cidr-v6 fd01::/80", `is not inside`},

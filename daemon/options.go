@@ -52,6 +52,7 @@ var options = []option{
 	{"default-address-pool", "", "default-address-pools", "pool of automatic subnets, IPv4 or IPv6: base=10.0.0.0/8,size=24", func(c *Config) value { return pools{&c.Pools} }, ""},
 	{"ip", "", "ip", "default address of published ports", func(c *Config) value { return address(&c.HostIP) }, ""},
 	{"iptables", "", "iptables", "write firewall rules", func(c *Config) value { return flag(&c.IPTables) }, ""},
+	{"firewall-policy", "", "firewall-policy", "own: published ports are open; host: the host's filter rules decide about them", func(c *Config) value { return text(&c.FirewallPolicy) }, ""},
 	{"ip-forward", "", "ip-forward", "set net.ipv4.ip_forward", func(c *Config) value { return flag(&c.IPForward) }, ""},
 	{"ip-masq", "", "ip-masq", "hide containers behind the host's address", func(c *Config) value { return flag(&c.IPMasq) }, ""},
 	{"icc", "", "icc", "let containers of the default network reach each other", func(c *Config) value { return flag(&c.ICC) }, ""},

@@ -221,7 +221,7 @@ func (p *parts) openImages(context.Context) error {
 func (p *parts) openNetwork(context.Context) (err error) {
 	c := p.config
 	config := network.Config{
-		Instance: p.instance, FirewallOff: !c.IPTables, ForwardOff: !c.IPForward, HostIP: c.HostIP,
+		Instance: p.instance, FirewallOff: !c.IPTables, HostPolicy: c.FirewallPolicy == "host", ForwardOff: !c.IPForward, HostIP: c.HostIP,
 		DefaultBridge: network.DefaultBridge{
 			Off: c.Bridge == "none", Address: c.BIP, Range: c.FixedCIDR, Gateway: c.Gateway, MTU: c.MTU,
 			ICCOff: !c.ICC, MasqueradeOff: !c.IPMasq,

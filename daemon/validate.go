@@ -110,6 +110,9 @@ func (c *Config) validateNetwork() error {
 	if c.Bridge != "" && (c.BIP.IsValid() || c.BIP6.IsValid()) {
 		return errdefs.InvalidArgument("--bridge and --bip or --bip6 exclude each other: the address of an existing bridge is its own")
 	}
+	if c.FirewallPolicy != "own" && c.FirewallPolicy != "host" {
+		return errdefs.InvalidArgument("--firewall-policy %s: must be own or host", c.FirewallPolicy)
+	}
 	if err := c.validateNetwork6(); err != nil {
 		return err
 	}

@@ -171,7 +171,7 @@ func (s *Service) raise(m *member, undo *cleanup.Stack) error {
 	if err != nil {
 		return err
 	}
-	return s.firewalled(func(t *firewall.Table) error { return t.AddNetwork(m.Wall()) })
+	return s.firewalled(func(t *firewall.Table) error { return t.AddNetwork(m.Wall(s.config.HostPolicy)) })
 }
 
 // ensureBridge makes the network's bridge or repairs it, and forwarding with it. It tells whether there now is a
@@ -242,7 +242,7 @@ func (s *Service) RemoveNetwork(ctx context.Context, id string) error {
 	if m.Driver != DriverBridge {
 		return nil
 	}
-	if err := s.firewalled(func(t *firewall.Table) error { return t.RemoveNetwork(m.Wall()) }); err != nil {
+	if err := s.firewalled(func(t *firewall.Table) error { return t.RemoveNetwork(m.Wall(s.config.HostPolicy)) }); err != nil {
 		return err
 	}
 	s.log.InfoContext(ctx, "network removed", "network", m.Name, "op", "remove", "bridge", m.Bridge)

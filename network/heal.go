@@ -15,8 +15,8 @@ import (
 // What somebody else breaks is put back: the kernel tells of changes, and what concerns this instance makes it equal
 // to the records again.
 //
-//	nft flush ruleset, a firewall's reload ──▶ a generation that is not ours ─┐
-//	ip link del/set down/set name ───────────▶ a bridge or a link of ours ────┼─▶ (settle) ─▶ heal
+//	nft flush ruleset, a firewall's reload ──▶ a generation that is not ours ───▶ the rules again, at once
+//	ip link del/set down/set name ───────────▶ a bridge or a link of ours ────┬─▶ (settle) ─▶ heal
 //	ip addr del ─────────────────────────────▶ an address of a bridge ────────┘
 const (
 	settle   = 20 * time.Millisecond  // several changes come together
@@ -31,8 +31,8 @@ func (s *Service) Guard() error {
 		return fmt.Errorf("network: guard: %w", err)
 	}
 	s.guards = append(s.guards, links)
-	wake := make(chan struct{}, 1)
-	watch := func(e *netlink.Events, concerns func(netlink.Change) bool) {
+	wake, flushed := make(chan struct{}, 1), make(chan struct{}, 1)
+	watch := func(e *netlink.Events, wake chan<- struct{}, concerns func(netlink.Change) bool) {
 		for {
 			concerned := false
 			err := e.Next(func(c netlink.Change) { concerned = concerned || c.Lost || concerns(c) })
@@ -51,10 +51,10 @@ func (s *Service) Guard() error {
 			return errors.Join(fmt.Errorf("network: guard: %w", err), links.Close())
 		}
 		s.guards = append(s.guards, rules)
-		go watch(rules, func(netlink.Change) bool { return true })
+		go watch(rules, flushed, func(netlink.Change) bool { return true })
 	}
-	go watch(links, s.concerns)
-	go s.guard(wake)
+	go watch(links, wake, s.concerns)
+	go s.guard(wake, flushed)
 	return nil
 }
 
@@ -65,11 +65,18 @@ func (s *Service) wakeGuard(wake chan<- struct{}) {
 	}
 }
 
-func (s *Service) guard(wake <-chan struct{}) {
+func (s *Service) guard(wake, flushed <-chan struct{}) {
 	for {
 		select {
 		case <-s.closing.Done():
 			return
+		case <-flushed:
+			// At once: until the rules are back nothing keeps strangers out.
+			if err := s.wall.Reconcile(s.walls()); err != nil {
+				s.log.Error("the firewall differs from its records", "op", "heal", "err", err)
+			}
+			time.Sleep(settle)
+			continue
 		case <-wake:
 		}
 		time.Sleep(settle)

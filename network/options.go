@@ -19,6 +19,7 @@ type Config struct {
 	Table         string        // nftables table; default: Instance
 	Pools         []Pool        // where automatic subnets come from; default: ipam.DefaultPools
 	FirewallOff   bool          // --iptables=false: no table at all, routing only; published ports are held but lead nowhere
+	HostPolicy    bool          // --firewall-policy=host: the host's own rules decide what enters the networks from outside
 	ForwardOff    bool          // --ip-forward=false: leave net.ipv4.ip_forward as it is
 	HostIP        netip.Addr    // --ip: default address of published ports; zero: every address
 	DefaultBridge DefaultBridge // the network named "bridge"

@@ -215,7 +215,7 @@ func (s *Service) walls() firewall.State {
 	var all firewall.State
 	for _, id := range slices.Sorted(maps.Keys(s.networks)) {
 		if m := s.networks[id]; m.Driver == DriverBridge {
-			all.Networks = append(all.Networks, m.Wall())
+			all.Networks = append(all.Networks, m.Wall(s.config.HostPolicy))
 		}
 	}
 	for _, c := range s.endpoints {
@@ -230,9 +230,9 @@ func (s *Service) walls() firewall.State {
 	return all
 }
 
-// Wall is what the firewall knows of a bridge network.
-func (n Network) Wall() firewall.Network {
-	w := firewall.Network{ID: n.ID, Bridge: n.Bridge, Internal: n.Internal, ICC: n.ICC}
+// Wall is what the firewall knows of a bridge network; host tells whether the host's own rules decide who enters it.
+func (n Network) Wall(host bool) firewall.Network {
+	w := firewall.Network{ID: n.ID, Bridge: n.Bridge, Internal: n.Internal, ICC: n.ICC, Host: host}
 	for _, sub := range n.Subnets {
 		w.Subnets = append(w.Subnets, firewall.Subnet{Prefix: sub.Prefix,
 			Masquerade: n.Masquerade && n.mode(sub.Prefix.Addr()) != ModeRouted,

@@ -21,7 +21,7 @@ func lookFirewall(t Target, r Records) ([]string, error) {
 	for _, n := range r.Networks {
 		byID[n.ID] = n
 		if n.Driver == network.DriverBridge {
-			state.Networks = append(state.Networks, n.Wall())
+			state.Networks = append(state.Networks, n.Wall(t.HostPolicy))
 		}
 	}
 	for _, endpoints := range r.Running {

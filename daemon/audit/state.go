@@ -11,6 +11,7 @@ type Target struct {
 	DataRoot, ExecRoot string
 	Instance           string // prefix of its kernel objects: "conex", "cx1a2b3c"
 	CgroupParent       string
+	HostPolicy         bool // --firewall-policy=host
 }
 
 // Task names a task: a namespace ("moby") and an id.

@@ -38,6 +38,7 @@ type Network struct {
 	Subnets  []Subnet
 	Internal bool
 	ICC      bool
+	Host     bool // who else enters is up to the host's own rules; other networks still do not
 }
 
 // Subnet is one of a network's, and how its containers meet the outside.
@@ -58,8 +59,10 @@ const (
 	setOpen6     = "open_ports6"      // the same of IPv6
 	mapForward   = "forward_to"       // bridge -> jump: what may enter the network
 	mapInternal  = "internal_from"    // bridge -> jump: internal networks, what may leave them
+	mapFrom      = "from_network"     // bridge -> jump: what comes from another network
 	mapNAT       = "nat_of"           // bridge -> jump: source translation
 	chainPublish = "published"
+	chainForeign = "foreign"
 )
 
 type rule struct {
@@ -129,6 +132,10 @@ func baseChains() []chain {
 				newRule("published ports", nft.ToHost(), nft.Jump(chainPublish)),
 			}},
 		output,
+		{name: chainForeign, rules: []rule{
+			newRule("published", nft.Published(), nft.Accept()),
+			newRule("nothing else", nft.Drop()),
+		}},
 		{name: "forward", kind: nftables.ChainTypeFilter, hook: nftables.ChainHookForward,
 			priority: nftables.ChainPriorityFilter, rules: []rule{
 				newRule("established", nft.State(nft.StateEstablished|nft.StateRelated), nft.Accept()),
@@ -153,11 +160,15 @@ func (n Network) chains() []chain {
 	if n.ICC {
 		forward.rules = append(forward.rules, newRule(text("within"), within, nft.Accept()))
 	}
-	if !n.Internal {
+	if !n.Internal && !n.Host {
 		forward.rules = append(forward.rules, newRule(text("published"), nft.Published(), nft.Accept()))
 		forward.rules = append(forward.rules, n.direct(text)...)
 	}
-	forward.rules = append(forward.rules, newRule(text("nothing else"), nft.Drop()))
+	if n.Host && !n.Internal {
+		forward.rules = append(forward.rules, newRule(text("other networks"), nft.DispatchIn(mapFrom)))
+	} else {
+		forward.rules = append(forward.rules, newRule(text("nothing else"), nft.Drop()))
+	}
 
 	nat := chain{name: "nat_" + n.Bridge}
 	for _, s := range n.Subnets {
@@ -202,6 +213,7 @@ func (n Network) dispatches() []dispatch {
 	all := []dispatch{
 		{mapForward, n.Bridge, "forward_" + n.Bridge},
 		{mapNAT, n.Bridge, "nat_" + n.Bridge},
+		{mapFrom, n.Bridge, chainForeign},
 	}
 	if n.Internal {
 		all = append(all, dispatch{mapInternal, n.Bridge, "internal_" + n.Bridge})

@@ -56,9 +56,10 @@ func Open(name, links string) (*Table, error) {
 		setOpen6:     {KeyType: nft.AddressKey6},
 		mapForward:   {KeyType: nftables.TypeIFName, DataType: nftables.TypeVerdict},
 		mapInternal:  {KeyType: nftables.TypeIFName, DataType: nftables.TypeVerdict},
+		mapFrom:      {KeyType: nftables.TypeIFName, DataType: nftables.TypeVerdict},
 		mapNAT:       {KeyType: nftables.TypeIFName, DataType: nftables.TypeVerdict},
 	}
-	for _, name := range []string{mapForward, mapInternal, mapNAT} {
+	for _, name := range []string{mapForward, mapInternal, mapFrom, mapNAT} {
 		t.sets[name].KeyByteOrder = binaryutil.NativeEndian // or nft lists the names as empty strings
 	}
 	t.name()
