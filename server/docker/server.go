@@ -76,7 +76,10 @@ func (s *Server) ServeHTTP(hw http.ResponseWriter, r *http.Request) {
 	w := &reply{ResponseWriter: hw}
 	ctx := logging.Into(r.Context(), s.log)
 	defer s.recover(w, r)
-	err := s.dispatch(ctx, w, r, version, path)
+	err := refuseBrowser(r)
+	if err == nil {
+		err = s.dispatch(ctx, w, r, version, path)
+	}
 	if err != nil {
 		s.fail(w, r, err)
 	}
