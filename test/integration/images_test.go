@@ -57,6 +57,51 @@ func TestImages(t *testing.T) {
 	})
 }
 
+// Several images in one archive share their layers; skopeo finds each, and each comes back with its names. An imported
+// image has the configuration that was asked for.
+func TestSaveSeveralAndImport(t *testing.T) {
+	e, ref := start(t)
+	each(t, e, func(t *testing.T, e *rig.Engine, name string, cli command) {
+		dir := t.TempDir()
+		busybox, hello := ref("busybox")+":latest", ref("hello-world")+":latest"
+		cli("pull", "-q", busybox).OK()
+		cli("pull", "-q", hello).OK()
+		cli("tag", busybox, "box:second").OK()
+		cli("save", "-o", dir+"/one.tar", busybox).OK()
+		cli("save", "-o", dir+"/all.tar", busybox, hello, "box:second").OK()
+		for _, n := range []string{busybox, hello, "docker.io/library/box:second"} {
+			rig.Exec(t, nil, nil, "skopeo", "inspect", "--config", "docker-archive:"+dir+"/all.tar:"+n).OK().Says("amd64")
+		}
+		one, err := os.Stat(dir + "/one.tar")
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := os.Stat(dir + "/all.tar")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all.Size() > one.Size()*3/2 {
+			t.Errorf("the shared layer is there more than once: %d bytes, of one image %d", all.Size(), one.Size())
+		}
+		cli("rmi", "-f", busybox, hello, "box:second").OK()
+		cli("load", "-i", dir+"/all.tar").OK().Says(busybox).Says(hello).Says("box:second")
+		cli("run", "--rm", hello).OK().Says("Hello from the registry!")
+		cli("run", "--rm", "box:second", "echo", "second").OK().Says("second")
+
+		c := cli("create", busybox).OK().Trim()
+		cli("export", "-o", dir+"/fs.tar", c).OK()
+		cli("rm", c).OK()
+		cli("import", "-c", "ENV A=imported", "-c", `CMD ["sh", "-c", "echo $A"]`, "-m", "from a file", "--platform", "linux/amd64", dir+"/fs.tar", "again:1").OK()
+		cli("run", "--rm", "again:1").OK().Says("imported")
+		cli("history", "again:1").OK().Says("from a file")
+		cli("import", "-c", "RUN x", dir+"/fs.tar", "again:2").Exits(1).Says("RUN is not a valid change command")
+		cli("rmi", busybox, hello, "box:second", "again:1").OK()
+		if out := cli("images", "-q").OK().Out; out != "" {
+			t.Errorf("images left: %s", out)
+		}
+	})
+}
+
 // The content store is an OCI image layout that other tools read.
 func TestContentIsAnOCILayout(t *testing.T) {
 	e, ref := withBusybox(t)
