@@ -89,7 +89,11 @@ func (c *Client) build(r request) (*http.Request, error) {
 	if !r.bare {
 		path = "/v" + lowest(c.Version(), r.most) + path
 	}
-	u := &url.URL{Scheme: "http", Host: "api.conex.localhost", Path: path, RawQuery: r.query.Encode()}
+	host := "api.conex.localhost" // a socket has no name
+	if c.endpoint.Network == "tcp" {
+		host = c.endpoint.Address
+	}
+	u := &url.URL{Scheme: "http", Host: host, Path: path, RawQuery: r.query.Encode()}
 	req := &http.Request{Method: r.method, URL: u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: r.header}
 	if req.Header == nil {
 		req.Header = http.Header{}

@@ -22,6 +22,8 @@ func TestBrowsersAreRefused(t *testing.T) {
 		{tcp, "127.0.0.1:2375", "", http.StatusOK},
 		{tcp, "[::1]:2375", "", http.StatusOK},
 		{tcp, "localhost:2375", "", http.StatusOK},
+		{tcp, "api.conex.localhost", "", http.StatusOK},
+		{tcp, "localhost.evil.example", "", http.StatusForbidden},
 		{tcp, "127.0.0.1:2375", "Origin", http.StatusForbidden},
 		{tcp, "127.0.0.1:2375", "Sec-Fetch-Site", http.StatusForbidden},
 		{tcp, "evil.example:2375", "", http.StatusForbidden},

@@ -97,6 +97,7 @@ def containers():
     c.kill("SIGKILL")
     assert c.wait(timeout=20)["StatusCode"] == 137
     c.start()
+    time.sleep(0.2)  # the init is up and passes SIGTERM on
     c.stop(timeout=0)
     removed = {}
     waiter = threading.Thread(target=lambda: removed.update(c.wait(condition="removed")))
