@@ -105,7 +105,7 @@ def containers():
     time.sleep(0.1)
     c.remove(v=True)
     waiter.join(10)
-    assert removed["StatusCode"] == 137, removed
+    assert removed["StatusCode"] in (137, 143), removed  # by SIGKILL, or by SIGTERM just before it
     raises(docker.errors.NotFound, client.containers.get, "py2")
 
 
