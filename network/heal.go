@@ -72,7 +72,7 @@ func (s *Service) guard(wake, flushed <-chan struct{}) {
 			return
 		case <-flushed:
 			// At once: until the rules are back nothing keeps strangers out.
-			if err := s.wall.Reconcile(s.walls()); err != nil {
+			if err := s.reconcile(); err != nil {
 				s.log.Error("the firewall differs from its records", "op", "heal", "err", err)
 			}
 			time.Sleep(settle)
@@ -126,7 +126,7 @@ func (s *Service) heal(ctx context.Context) error {
 	s.mu.Unlock()
 	failed = append(failed, err)
 	if s.wall != nil {
-		failed = append(failed, s.wall.Reconcile(s.walls()))
+		failed = append(failed, s.reconcile())
 	}
 	return errors.Join(failed...)
 }

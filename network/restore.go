@@ -73,7 +73,7 @@ func (m *member) takeAgain(e Endpoint, last map[*ipam.Subnet]netip.Addr) error {
 func (s *Service) Restore(ctx context.Context, networks []Network, endpoints []Endpoint) error {
 	failed := []error{s.Load(networks, endpoints), s.restoreLinks(ctx)}
 	if s.wall != nil {
-		failed = append(failed, s.wall.Reconcile(s.walls()))
+		failed = append(failed, s.reconcile())
 		for _, chain := range s.wall.Obstacles() {
 			s.log.WarnContext(ctx, "a chain of another firewall drops forwarded packets: containers' traffic must be accepted there too",
 				"op", "restore", "chain", chain)

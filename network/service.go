@@ -47,6 +47,8 @@ type Service struct {
 
 	creating sync.Mutex // one CreateNetwork or RemoveNetwork at a time: they choose subnets
 
+	turn sync.RWMutex // held for writing by reconcile, for reading by single changes of the firewall, whose record goes before them
+
 	mu        sync.Mutex // guards the maps and what they hold
 	networks  map[string]*member
 	endpoints map[string]*connection // by endpoint id
@@ -278,16 +280,26 @@ func (e *Endpoint) Bindings(n Network) []firewall.Binding {
 	return all
 }
 
+// reconcile makes the firewall equal to the records. Between the look at these and its end nothing is changed beside it:
+// what a container's start has just put there would be taken for what no record explains.
+func (s *Service) reconcile() error {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	return s.wall.Reconcile(s.walls())
+}
+
 // firewalled runs a change of the firewall, unless it is off. When the change finds the table or a part of it gone
 // (somebody flushed the ruleset) the whole is put back, with the change in it.
 func (s *Service) firewalled(change func(*firewall.Table) error) error {
 	if s.wall == nil {
 		return nil
 	}
+	s.turn.RLock()
 	err := change(s.wall)
+	s.turn.RUnlock()
 	if firewall.IsMissing(err) {
 		s.log.Warn("nftables table was changed by somebody else: putting it back", "op", "firewall", "err", err)
-		err = s.wall.Reconcile(s.walls())
+		err = s.reconcile()
 	}
 	if err != nil {
 		return fmt.Errorf("nft table %s: %w", s.config.Table, err)

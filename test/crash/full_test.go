@@ -94,6 +94,19 @@ func (d *disk) images() []string {
 	return all
 }
 
+// rest is what the engine keeps once it has done what it does in the background.
+func (d *disk) rest() []string {
+	now := d.images()
+	for calm := 0; calm < 20; time.Sleep(10 * time.Millisecond) {
+		next := d.images()
+		if calm++; !slices.Equal(next, now) {
+			calm = 0
+		}
+		now = next
+	}
+	return now
+}
+
 // settled waits until the engine keeps what it kept before.
 func (d *disk) settled(what string, before []string) {
 	d.t.Helper()
@@ -153,7 +166,7 @@ func diskFull(t *testing.T, d *disk) {
 		{[]string{"network", "create", "made"}, []string{"network", "rm", "made"}, 0},
 		{[]string{"run", "--rm", busybox, "sh", "-c", "head -c 9000000 /dev/zero > /f"}, nil, 64 << 10},
 	} {
-		before := d.images()
+		before := d.rest()
 		began := time.Now()
 		for left := int64(0); left <= c.need; left += max(4<<10, c.need/steps) {
 			d.fill(left)
