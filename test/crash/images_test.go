@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -180,14 +179,7 @@ func empty(t *testing.T, e *rig.Engine, base map[string]int64) {
 // an image that was acknowledged is there and whole, one that is there is whole though nobody acknowledged it, and when
 // all are removed the data root is as it was before the first.
 func TestImageKills(t *testing.T) {
-	kills := imageKills
-	if s := os.Getenv(crashKills); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 {
-			t.Fatalf("%s=%q is not a number of kills", crashKills, s)
-		}
-		kills = n
-	}
+	kills := killsAsked(t, imageKills)
 	r := rig.SharedRegistry(t)
 	e := rig.Start(t)
 	base := held(t, e.DataRoot)

@@ -249,16 +249,23 @@ func (w *world) killer(n int) {
 	}
 }
 
+// killsAsked is how many kills the environment asks for, usual when it says nothing.
+func killsAsked(t *testing.T, usual int) int {
+	t.Helper()
+	s := os.Getenv(crashKills)
+	if s == "" {
+		return usual
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 {
+		t.Fatalf("%s=%q is not a number of kills", crashKills, s)
+	}
+	return n
+}
+
 // kill -9 of the daemon at random times under load: what was acknowledged is true, and nothing is left.
 func TestRandomKills(t *testing.T) {
-	kills := defaultKills
-	if s := os.Getenv(crashKills); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 {
-			t.Fatalf("%s=%q is not a number of kills", crashKills, s)
-		}
-		kills = n
-	}
+	kills := killsAsked(t, defaultKills)
 	r := rig.SharedRegistry(t)
 	e, busybox := withBusybox(t)
 	w := &world{t: t, e: e, busybox: busybox}
